@@ -1,0 +1,220 @@
+package checkpoint
+
+import (
+	"fmt"
+
+	"github.com/jackc/pglogrepl"
+)
+
+// Ticket is a place in the tracker: a transaction, or a piece of a large one. Tickets count up from 0.
+type Ticket uint64
+
+// Piece is what a ticket stands for: consecutive events of one transaction, in WAL order.
+type Piece struct {
+	Commit pglogrepl.LSN // commit LSN of the transaction
+	Last   uint32        // index of the last insert that the piece covers, whether it became an event or not
+	Events int           // events that will be acked, one or more
+	Bytes  int           // what they weigh
+	Block  uint64        // the memory they lie in; blocks count up, and a block is free when all its events are acked
+}
+
+// Progress is what has been acknowledged without a gap.
+type Progress struct {
+	Confirmed  pglogrepl.LSN // end LSN of the longest acked prefix (I1)
+	OpenCommit pglogrepl.LSN // the transaction behind it that is acked in part, 0: none
+	OpenIndex  uint32        // up to and including this insert
+	Events     uint64        // events in that prefix since the tracker was made
+}
+
+// Tracker turns acks, which come in any order, into the LSN that may be confirmed. It is not safe for concurrent use.
+//
+// Tickets wait in a ring, oldest first. A ticket whose transaction has not ended has no end LSN yet; when the end comes,
+// the newest ticket takes it. Only the front of the ring moves Progress.
+type Tracker struct {
+	ring  []ticket // power of two
+	head  Ticket   // the oldest ticket not yet popped
+	next  Ticket   // the one filed next
+	done  Progress
+	open  pglogrepl.LSN // commit LSN of the transaction whose end has not been filed, 0: between transactions
+	filed uint64        // events filed since the tracker was made
+	acked uint64        // events acked since then, in the prefix or not
+
+	blocks    []block // ring of blocks, from firstBlock on
+	blockHead uint64
+	blockNext uint64
+	bytes     int // of blocks that still hold an unacked event
+}
+
+type ticket struct {
+	Piece
+	end  pglogrepl.LSN // 0: the transaction goes on
+	left int
+}
+
+type block struct {
+	left, bytes int
+}
+
+// NewTracker starts at the LSN from which the slot is read; 0 is refused, because an LSN that rises from 0 would be
+// confirmed below what the slot already holds (I5).
+func NewTracker(start pglogrepl.LSN) *Tracker {
+	if start == 0 {
+		panic("checkpoint: a tracker starts at the slot's position, never at 0 (I5)")
+	}
+	return &Tracker{done: Progress{Confirmed: start}, ring: make([]ticket, 64), blocks: make([]block, 16)}
+}
+
+// Resume notes that of the transaction at commit all inserts up to index are already acked, by an earlier life whose mark
+// says so. It is called right after NewTracker.
+func (t *Tracker) Resume(commit pglogrepl.LSN, index uint32) {
+	t.done.OpenCommit, t.done.OpenIndex = commit, index
+}
+
+// File takes a place for a piece of the transaction that the slot is sending. Its end follows by End.
+func (t *Tracker) File(p Piece) Ticket {
+	if p.Events < 1 {
+		panic("checkpoint: a ticket without events: transactions without any file only their end")
+	}
+	if t.open != 0 && t.open != p.Commit {
+		panic(fmt.Sprintf("checkpoint: a piece of the transaction at %s before the end of the one at %s", p.Commit, t.open))
+	}
+	t.open = p.Commit
+	if int(t.next-t.head) == len(t.ring) {
+		t.grow()
+	}
+	at := t.next
+	*t.at(at) = ticket{Piece: p, left: p.Events}
+	t.next++
+	t.filed += uint64(p.Events)
+	t.charge(p)
+	return at
+}
+
+// End files the end LSN of the transaction whose pieces were filed last, or of one without events. end must not fall.
+func (t *Tracker) End(end pglogrepl.LSN) {
+	t.open = 0
+	t.raise(end)
+}
+
+// Keepalive files a position between two transactions: everything before it that concerns us has been filed. Inside a
+// transaction it is ignored, because the transaction's own end is still to come (I3).
+func (t *Tracker) Keepalive(end pglogrepl.LSN) {
+	if t.open == 0 {
+		t.raise(end)
+	}
+}
+
+// raise gives an end to the newest ticket that still waits; a position with nothing unacked before it is confirmed at once.
+func (t *Tracker) raise(end pglogrepl.LSN) {
+	if t.head != t.next {
+		newest := t.at(t.next - 1)
+		newest.end = max(newest.end, end)
+		return
+	}
+	t.confirm(end)
+}
+
+// confirm moves the confirmed LSN up. The open part is forgotten once its transaction lies before it: a keepalive can come
+// between a restart and the transaction that the mark says is acked in part.
+func (t *Tracker) confirm(end pglogrepl.LSN) {
+	t.done.Confirmed = max(t.done.Confirmed, end)
+	if t.done.Confirmed > t.done.OpenCommit {
+		t.done.OpenCommit, t.done.OpenIndex = 0, 0
+	}
+}
+
+// Ack counts down n events of a ticket.
+func (t *Tracker) Ack(at Ticket, n int) {
+	if at < t.head || at >= t.next || n < 1 || n > t.at(at).left {
+		panic(fmt.Sprintf("checkpoint: ack of %d events of ticket %d, which does not wait for so many (tickets %d to %d wait)", n, at, t.head, t.next))
+	}
+	k := t.at(at)
+	k.left -= n
+	t.acked += uint64(n)
+	t.discharge(k.Block, n)
+	for t.head != t.next {
+		front := t.at(t.head)
+		if front.left > 0 {
+			return
+		}
+		t.done.Events += uint64(front.Events)
+		if front.end != 0 {
+			t.confirm(front.end)
+		} else {
+			t.done.OpenCommit, t.done.OpenIndex = front.Commit, front.Last
+		}
+		t.head++
+	}
+}
+
+// Progress is what has been acknowledged without a gap. It never goes back (I5).
+func (t *Tracker) Progress() Progress { return t.done }
+
+// Confirmed is the LSN that may be confirmed: the end LSN of the longest acked prefix.
+func (t *Tracker) Confirmed() pglogrepl.LSN { return t.done.Confirmed }
+
+// Unacked counts the events that wait for an ack.
+func (t *Tracker) Unacked() int { return int(t.filed - t.acked) }
+
+// Filed counts the events filed since the tracker was made; Filed - Progress().Events is what a kill now would repeat at most.
+func (t *Tracker) Filed() uint64 { return t.filed }
+
+// Bytes is the weight of all blocks that hold an unacked event: one stalled lane pins the blocks of its events, and they count.
+func (t *Tracker) Bytes() int { return t.bytes }
+
+// Oldest returns the piece at the front, the one that everything waits for.
+func (t *Tracker) Oldest() (Piece, bool) {
+	if t.head == t.next {
+		return Piece{}, false
+	}
+	return t.at(t.head).Piece, true
+}
+
+func (t *Tracker) at(n Ticket) *ticket { return &t.ring[uint64(n)&uint64(len(t.ring)-1)] }
+
+func (t *Tracker) grow() {
+	bigger := make([]ticket, 2*len(t.ring))
+	for n := t.head; n < t.next; n++ {
+		bigger[uint64(n)&uint64(len(bigger)-1)] = *t.at(n)
+	}
+	t.ring = bigger
+}
+
+// charge and discharge keep the weight of blocks. Blocks are freed out of order, so a block's slot stays in the ring until
+// all before it are free.
+func (t *Tracker) charge(p Piece) {
+	if t.blockHead == t.blockNext {
+		t.blockHead, t.blockNext = p.Block, p.Block
+	}
+	if p.Block+1 < t.blockNext {
+		panic(fmt.Sprintf("checkpoint: block %d after block %d", p.Block, t.blockNext-1))
+	}
+	for t.blockNext <= p.Block {
+		if int(t.blockNext-t.blockHead) == len(t.blocks) {
+			bigger := make([]block, 2*len(t.blocks))
+			for n := t.blockHead; n < t.blockNext; n++ {
+				bigger[n&uint64(len(bigger)-1)] = t.blocks[n&uint64(len(t.blocks)-1)]
+			}
+			t.blocks = bigger
+		}
+		t.blocks[t.blockNext&uint64(len(t.blocks)-1)] = block{}
+		t.blockNext++
+	}
+	b := &t.blocks[p.Block&uint64(len(t.blocks)-1)]
+	b.left += p.Events
+	b.bytes += p.Bytes
+	t.bytes += p.Bytes
+}
+
+func (t *Tracker) discharge(n uint64, events int) {
+	b := &t.blocks[n&uint64(len(t.blocks)-1)]
+	b.left -= events
+	if b.left > 0 {
+		return
+	}
+	t.bytes -= b.bytes
+	b.bytes = 0
+	for t.blockHead != t.blockNext && t.blocks[t.blockHead&uint64(len(t.blocks)-1)].left == 0 {
+		t.blockHead++
+	}
+}
