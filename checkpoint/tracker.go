@@ -16,6 +16,7 @@ type Piece struct {
 	Events int           // events that will be acked, one or more
 	Bytes  int           // what they weigh
 	Block  uint64        // the memory they lie in; blocks count up, and a block is free when all its events are acked
+	Time   int64         // commit time, microseconds since the Unix epoch: for the lag
 }
 
 // Progress is what has been acknowledged without a gap.
