@@ -114,7 +114,7 @@ func (b *Brokers) CreateTopic(t testing.TB, name string, partitions int, setting
 // Admin returns an administrative client, closed when the test ends.
 func (b *Brokers) Admin(t testing.TB) *kadm.Client {
 	t.Helper()
-	client, err := kgo.NewClient(kgo.SeedBrokers(b.brokers...))
+	client, err := kgo.NewClient(kgo.SeedBrokers(b.brokers...), kgo.DialTimeout(2*time.Second))
 	if err != nil {
 		t.Fatalf("make a Kafka client: %v", err)
 	}

@@ -101,6 +101,11 @@ func create(ctx context.Context, c *Cluster, w io.Writer) (*Cluster, error) {
 	return c, nil
 }
 
+// Fetch fetches the jars of the version that would be started, once for each machine. Progress goes to w.
+func Fetch(ctx context.Context, w io.Writer) error {
+	return fetch(ctx, cmp.Or(os.Getenv("KAFKA_VERSION"), DefaultVersion), w)
+}
+
 // fetch writes the script to where it can be run and has it fetch the jars, one process at a time.
 func fetch(ctx context.Context, version string, w io.Writer) error {
 	dir, err := host.Dir("kafka")
