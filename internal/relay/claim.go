@@ -1,0 +1,142 @@
+package relay
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cdc-relay/cdc-relay/checkpoint"
+	"github.com/cdc-relay/cdc-relay/replication"
+)
+
+// slotTimeout bounds the making of a slot, which waits for every open transaction.
+const slotTimeout = 30 * time.Second
+
+// claim looks at slot and mark, makes them at the first start, and starts the stream. It returns errStandby while somebody
+// else holds the slot, and a *StopError when an operator has to decide.
+func (s *session) claim(ctx context.Context) error {
+	protocol, err := s.ledger.Protocol(ctx)
+	if err != nil {
+		return err
+	}
+	if err := protocol.Check(); err != nil {
+		return fmt.Errorf("%w: %w", errStandby, err)
+	}
+	cfg := s.relay.cfg
+	for {
+		slot, err := s.ledger.Slot(ctx) // the slot first: a healthy owner moves the mark, then the slot
+		if err != nil {
+			return err
+		}
+		mark, err := s.ledger.Read(ctx)
+		if err != nil {
+			return err
+		}
+		sys := s.conn.System()
+		action, from, err := checkpoint.Decide(cfg.Slot, checkpoint.Server{SystemID: sys.ID, Timeline: sys.Timeline, WALEnd: sys.WALEnd}, slot, mark)
+		switch {
+		case err != nil:
+			return &StopError{Code: ExitSlot, Err: err}
+		case action == checkpoint.StandBy:
+			return fmt.Errorf("%w: slot %q is held by walsender %d", errStandby, cfg.Slot, slot.ActivePID)
+		case action != checkpoint.Stream:
+			if err := s.firstStart(ctx, sys); err != nil {
+				return err
+			}
+			continue // look again, as any other start does
+		}
+		if s.resumes(mark) {
+			from = max(from, s.relay.delivery.progress().Confirmed)
+		}
+		if s.stream, err = s.conn.Start(ctx, from); err != nil {
+			return err
+		}
+		// Between our look and the start another owner may have streamed and gone: then the mark has moved, and we begin anew.
+		again, err := s.ledger.Read(ctx)
+		if err != nil {
+			return err
+		}
+		if again == nil || *again != *mark {
+			return errors.New("the mark moved while the slot was being claimed")
+		}
+		s.mark = *mark
+		return nil
+	}
+}
+
+// firstStart makes slot and mark, or finishes what a start that died began. Several replicas may be here at once: the lock,
+// whose key is the slot's name, lets one through. The intent stands before the slot, so a crash between the two is no riddle.
+func (s *session) firstStart(ctx context.Context, sys replication.System) error {
+	cfg := s.relay.cfg
+	got, err := s.ledger.Lock(ctx)
+	if err != nil {
+		return err
+	}
+	if !got {
+		return fmt.Errorf("%w: another replica is making slot %q", errStandby, cfg.Slot)
+	}
+	defer func() { _ = s.ledger.Unlock(context.WithoutCancel(ctx)) }()
+
+	slot, err := s.ledger.Slot(ctx)
+	if err != nil {
+		return err
+	}
+	mark, err := s.ledger.Read(ctx)
+	switch {
+	case err != nil:
+		return err
+	case mark != nil && !mark.Creating:
+		return nil // somebody else finished it before we had the lock
+	case mark != nil && slot != nil: // the slot stands, nobody has streamed from it
+		s.relay.log.Info().Stringer(keyLSN, slot.Confirmed).Msg("completing a first start that was interrupted")
+		return s.ledger.Complete(ctx, mark.Nonce, slot.Confirmed)
+	case slot != nil:
+		return nil // Decide says what to do about a slot without a mark
+	}
+
+	nonce := rand.Text()
+	err = s.ledger.Intent(ctx, checkpoint.Mark{
+		Slot: cfg.Slot, Publication: cfg.Publication, Nonce: nonce,
+		SystemID: sys.ID, Timeline: sys.Timeline, Incarnation: rand.Text()[:8],
+	})
+	switch {
+	case errors.Is(err, checkpoint.ErrClaimed):
+		return fmt.Errorf("%w: %w", errStandby, err)
+	case errors.Is(err, checkpoint.ErrPublicationUnusable):
+		return &StopError{Code: ExitPrecondition, Err: err}
+	case err != nil:
+		return err
+	}
+	bounded, done := context.WithTimeoutCause(ctx, slotTimeout, fmt.Errorf("no consistent point within %s: a transaction is open (pg_stat_activity), or prepared (pg_prepared_xacts)", slotTimeout))
+	defer done()
+	point, err := s.conn.CreateSlot(bounded, cfg.Slot, cfg.Failover != nil && cfg.Failover(sys.Version))
+	if err != nil {
+		return err
+	}
+	if err := s.ledger.Complete(ctx, nonce, point); err != nil {
+		return err
+	}
+	older, err := s.ledger.OlderRows(ctx)
+	if err != nil {
+		return err
+	}
+	line := s.relay.log.Info().Stringer(keyLSN, point)
+	if older > 0 {
+		line = s.relay.log.Warn().Stringer(keyLSN, point).Int64("older_rows", older)
+	}
+	line.Msg("first start: slot and mark made; rows of the outbox that were committed before are not published")
+	return nil
+}
+
+// resumes tells whether the mark stands as this process left it: then nobody else has had the slot, and what the sink holds
+// is still ours to deliver.
+func (s *session) resumes(mark *checkpoint.Mark) bool {
+	t := &s.relay.tenure
+	return t.sink != nil && t.source == source(mark, s.conn.System().Timeline) && (leftAs(mark, t.last) || leftAs(mark, t.trying))
+}
+
+func leftAs(m *checkpoint.Mark, u checkpoint.Update) bool {
+	return m.SystemID == u.SystemID && m.Incarnation == u.Incarnation && m.LSN == u.LSN && m.OpenCommit == u.OpenCommit && m.OpenIndex == u.OpenIndex
+}

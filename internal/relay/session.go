@@ -1,0 +1,351 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cdc-relay/cdc-relay/checkpoint"
+	"github.com/cdc-relay/cdc-relay/decoder"
+	"github.com/cdc-relay/cdc-relay/internal/deadletter"
+	"github.com/cdc-relay/cdc-relay/replication"
+	"github.com/jackc/pglogrepl"
+)
+
+// session is one connection's life. The goroutine that runs it owns the replication connection (I4).
+type session struct {
+	relay    *Relay
+	delivery *delivery
+	ledger   Ledger
+	conn     *replication.Conn
+	stream   *replication.Stream
+	decoder  *decoder.Decoder
+	keeper   *keeper
+	mark     checkpoint.Mark // as it was found
+
+	out    []decoder.Event           // decoded, and not yet handed on for want of room
+	cuts   []cut                     // ends of transactions among them
+	held   int                       // events decoded since the last take
+	block  uint64                    // the slab of the decoder that they lie in
+	skips  map[decoder.Position]bool // positions that an operator lets us pass over (`skip --position`)
+	paused bool
+	marked atomic.Uint64 // LSN of the mark, as the keeper wrote it last
+}
+
+// session connects, claims the slot, and streams until something ends it.
+func (r *Relay) session(ctx context.Context) (err error) {
+	s := &session{relay: r, delivery: r.delivery}
+	defer func() { err = r.diagnose(err) }()
+
+	// What runs beside the read loop outlives ctx: the drain needs it.
+	inner, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(nil)
+	r.arm(cancel)
+	defer r.arm(func(error) {})
+
+	if s.ledger, err = r.cfg.Ledger(ctx); err != nil {
+		return err
+	}
+	defer func() { s.close(s.ledger.Close) }()
+	if s.conn, err = r.cfg.Connect(ctx); err != nil {
+		return err
+	}
+	defer func() { s.close(func(ctx context.Context) error { s.conn.Close(ctx); return nil }) }()
+	if err := s.claim(ctx); err != nil {
+		return err
+	}
+	if err := s.begin(inner); err != nil {
+		return err
+	}
+
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	defer cancel(nil)
+	wake := s.stream.Wake
+	s.delivery.room.Store(&wake)
+	defer s.delivery.room.Store(nil)
+	kept := make(chan struct{})
+	beside.Go(func() {
+		defer close(kept)
+		if err := s.keeper.run(inner); err != nil && inner.Err() == nil {
+			cancel(err)
+			wake()
+		}
+	})
+	if r.cfg.Maintain != nil {
+		beside.Go(func() { s.maintain(inner, cancel) })
+	}
+
+	reading, stop := context.WithCancelCause(inner)
+	defer stop(nil)
+	defer context.AfterFunc(ctx, func() { stop(errDrain) })()
+	err = s.read(reading)
+	if errors.Is(err, errDrain) && inner.Err() == nil {
+		return s.drain(inner, kept)
+	}
+	var bad *decoder.DecodeError
+	if errors.As(err, &bad) { // what came before it is delivered and marked: the verdict is the only thing that waits
+		return errors.Join(err, s.drain(inner, kept))
+	}
+	return err
+}
+
+// errDrain: the relay was asked to stop.
+var errDrain = errors.New("draining")
+
+// close bounds a goodbye.
+func (s *session) close(f func(context.Context) error) {
+	ctx, done := context.WithTimeout(context.Background(), 2*time.Second)
+	defer done()
+	_ = f(ctx)
+}
+
+// begin makes ready to read: a tenure that goes on keeps its tracker and sink, a new one starts from the mark.
+func (s *session) begin(ctx context.Context) error {
+	r, cfg := s.relay, s.relay.cfg
+	sys := s.conn.System()
+	dc := cfg.Decoder
+	dc.Source = source(&s.mark, sys.Timeline)
+	var err error
+	if s.decoder, err = decoder.New(dc); err != nil {
+		return &StopError{Code: ExitPrecondition, Err: err}
+	}
+	verdicts, err := s.ledger.Verdicts(ctx, s.mark.Incarnation, s.mark.LSN)
+	if err != nil {
+		return err
+	}
+	settled := map[decoder.Position]bool{}
+	s.skips = map[decoder.Position]bool{}
+	for _, v := range verdicts {
+		settled[v.Position] = true
+		s.skips[v.Position] = v.State == deadletter.Skipped
+	}
+	if s.resumes(&s.mark) {
+		s.delivery.judge(settled)
+	} else {
+		r.endTenure()
+		keys, err := s.ledger.Keys(ctx)
+		if err != nil {
+			return err
+		}
+		for _, k := range keys {
+			s.delivery.parking.know(k.Topic, k.Key)
+		}
+		to, err := cfg.Sink(ctx, s.delivery)
+		if err != nil {
+			return err
+		}
+		r.tenure = tenure{sink: to, source: dc.Source, last: checkpoint.Update{
+			SystemID: s.mark.SystemID, Incarnation: s.mark.Incarnation,
+			LSN: s.mark.LSN, OpenCommit: s.mark.OpenCommit, OpenIndex: s.mark.OpenIndex,
+		}}
+		var open decoder.Position
+		if s.mark.OpenCommit != 0 && s.mark.OpenHash == s.decoder.Hash() {
+			open = decoder.Position{Commit: s.mark.OpenCommit, Index: s.mark.OpenIndex}
+		}
+		s.delivery.begin(to, s.stream.Confirmed(), open, settled)
+	}
+	s.decoder.SkipThrough(s.delivery.skipThrough())
+	s.marked.Store(uint64(s.mark.LSN))
+	s.keeper = newKeeper(s)
+	r.state.streaming(s)
+	r.log.Info().Stringer(keyLSN, s.stream.Confirmed()).Str("source", dc.Source).Msg("streaming")
+	return nil
+}
+
+// read is the hot loop: bytes in, events out, for as long as there is room.
+func (s *session) read(ctx context.Context) error {
+	for {
+		s.confirm()
+		s.look()
+		if s.paused || !s.handOn() {
+			if err := s.stream.Wait(ctx, nil); err != nil {
+				return err
+			}
+			s.relay.state.ticked(loopReader)
+			continue
+		}
+		m, err := s.stream.Next(ctx)
+		if err != nil {
+			return err
+		}
+		switch m.Kind {
+		case replication.Tick:
+			s.delivery.setIdle(!s.paused)
+			s.relay.state.ticked(loopReader)
+			continue
+		case replication.Keepalive:
+			s.take()
+			if s.handOn() && !s.decoder.OpenTx() {
+				s.delivery.keepalive(m.ServerWALEnd)
+				s.delivery.setIdle(true)
+			}
+			continue
+		case replication.XLog:
+			if err := s.decode(m.Data); err != nil {
+				return err
+			}
+		}
+		if s.decoder.Full() || !s.stream.Buffered() {
+			s.take()
+		}
+	}
+}
+
+// decode feeds one message of pgoutput to the decoder.
+func (s *session) decode(data []byte) error {
+	kind, err := s.decoder.Decode(data)
+	if err != nil {
+		var bad *decoder.DecodeError
+		if errors.As(err, &bad) && s.skips[bad.Position] {
+			s.relay.log.Warn().Err(err).Stringer("position", bad.Position).Msg("skipped, as an operator asked")
+			return nil
+		}
+		s.take()
+		if bad == nil {
+			return &StopError{Code: ExitEvent, Err: err}
+		}
+		return &StopError{Code: ExitEvent, Err: fmt.Errorf("%w; mend the cause, or pass over it with `cdc-relay skip --position %s`", err, bad.Position)}
+	}
+	switch kind {
+	case decoder.Inserted:
+		s.held++
+	case decoder.Committed:
+		tx := s.decoder.Tx()
+		s.cuts = append(s.cuts, cut{upTo: s.held, commit: tx.CommitLSN, end: tx.EndLSN})
+	}
+	return nil
+}
+
+// take moves what the decoder holds to out. It is called only when out is empty.
+func (s *session) take() {
+	full := s.decoder.Full()
+	s.out, s.held = s.decoder.Take(), 0
+	s.handOn()
+	s.relay.state.ticked(loopReader)
+	if full {
+		s.block++
+	}
+}
+
+// handOn hands on what fits into the window; false when something is left.
+func (s *session) handOn() bool {
+	for len(s.out) > 0 {
+		n := min(len(s.out), s.delivery.capacity())
+		if n == 0 {
+			return false
+		}
+		ends := 0
+		for ends < len(s.cuts) && s.cuts[ends].upTo <= n {
+			ends++
+		}
+		s.delivery.hand(s.out[:n], s.cuts[:ends], s.block)
+		s.out = s.out[n:]
+		s.cuts = append(s.cuts[:0], s.cuts[ends:]...)
+		for i := range s.cuts {
+			s.cuts[i].upTo -= n
+		}
+	}
+	if len(s.cuts) > 0 {
+		s.delivery.hand(nil, s.cuts, s.block)
+		s.cuts = s.cuts[:0]
+	}
+	return true
+}
+
+// confirm lets the next status carry the mark; never more than the server has sent in this session, although events of the
+// last one may have been acked beyond that meanwhile.
+func (s *session) confirm() {
+	s.stream.Confirm(min(pglogrepl.LSN(s.marked.Load()), s.stream.Seen()))
+}
+
+// look takes in what the keeper sampled.
+func (s *session) look() {
+	select {
+	case sample := <-s.keeper.sample:
+		if s.paused != sample.Paused {
+			s.relay.log.Info().Bool("paused", sample.Paused).Msg("reading paused or resumed by an operator")
+		}
+		if s.paused = sample.Paused; s.paused {
+			s.delivery.setIdle(false)
+		}
+	default:
+	}
+}
+
+// drain waits for the lanes, writes the last mark, and says goodbye with a last status.
+func (s *session) drain(inner context.Context, kept <-chan struct{}) error {
+	r := s.relay
+	r.state.set("draining")
+	r.log.Info().Int(keyEvents, s.delivery.unacked()).Msg("draining")
+	limit, done := context.WithTimeoutCause(inner, r.cfg.DrainTimeout, errors.New("drain timeout"))
+	defer done()
+	var late error
+	for s.delivery.unacked() > 0 && late == nil {
+		s.confirm()
+		if err := s.stream.Wait(limit, nil); err != nil {
+			late = err
+		}
+	}
+	left := s.delivery.unacked()
+	close(s.keeper.finish)
+	select {
+	case <-kept:
+	case <-time.After(2 * time.Second):
+	}
+	s.confirm()
+	goodbye, end := context.WithTimeout(context.WithoutCancel(inner), 2*time.Second)
+	defer end()
+	if err := s.stream.Stop(goodbye); err != nil && left == 0 {
+		r.log.Warn().Err(err).Msg("the last status may not have arrived; a restart may repeat what it would have confirmed")
+	}
+	if left > 0 {
+		return &StopError{Code: ExitDrain, Err: fmt.Errorf("drain: %d events of slot %q were not acknowledged within %s; the next start publishes them again: %w", left, r.cfg.Slot, r.cfg.DrainTimeout, late)}
+	}
+	r.log.Info().Stringer(keyLSN, s.stream.Confirmed()).Msg("drained")
+	return nil
+}
+
+// maintain looks after the outbox's partitions now and then, on a connection of its own.
+func (s *session) maintain(ctx context.Context, cancel context.CancelCauseFunc) {
+	for {
+		again, err := s.relay.cfg.Maintain(ctx, s.conn.PID(), s.marked.Load())
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			s.relay.log.Warn().Err(err).Msg("maintenance of the outbox's partitions; it is tried again")
+		case again:
+			cancel(errors.New("rows were moved between partitions: a new session reads them right"))
+			s.stream.Wake()
+			return
+		}
+		if !sleep(ctx, s.relay.cfg.MaintainEvery) {
+			return
+		}
+	}
+}
+
+// diagnose turns an error into what the relay does about it.
+func (r *Relay) diagnose(err error) error {
+	var stop *StopError
+	switch {
+	case err == nil, errors.As(err, &stop), errors.Is(err, errStandby), errors.Is(err, context.Canceled):
+		return err
+	case errors.Is(err, checkpoint.ErrNoSchema), errors.Is(err, checkpoint.ErrNotGranted):
+		return &StopError{Code: ExitPrecondition, Err: err}
+	}
+	d := replication.Class(err)
+	switch d.Action {
+	case replication.Standby:
+		return fmt.Errorf("%w: %w", errStandby, err)
+	case replication.Stop:
+		return &StopError{Code: ExitPrecondition, Err: fmt.Errorf("%w; %s", err, d.Cure)}
+	case replication.SlotUnusable:
+		return &StopError{Code: ExitSlot, Err: fmt.Errorf("%w; %s", err, d.Cure)}
+	}
+	return err
+}
