@@ -1,0 +1,160 @@
+package wire
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/segmentio/kafka-go/protocol"
+	"github.com/segmentio/kafka-go/protocol/apiversions"
+	"github.com/segmentio/kafka-go/protocol/createtopics"
+	"github.com/segmentio/kafka-go/protocol/initproducerid"
+	"github.com/segmentio/kafka-go/protocol/metadata"
+	_ "github.com/segmentio/kafka-go/protocol/produce" // its range of versions
+	"github.com/segmentio/kafka-go/protocol/saslauthenticate"
+	"github.com/segmentio/kafka-go/protocol/saslhandshake"
+	"github.com/segmentio/kafka-go/sasl"
+)
+
+// Mechanisms makes a SASL mechanism for one connection, so that secrets are read again each time. user names whom it signs
+// on, for messages.
+type Mechanisms func(ctx context.Context) (m sasl.Mechanism, user string, err error)
+
+// ErrAuthentication says that the broker does not know these credentials, or that there are none.
+var ErrAuthentication = errors.New("SASL authentication failed")
+
+// negotiate learns the versions and the distance. A broker that answers late is asked again: what counts is the way, not
+// its first use of a code path.
+func (c *Conn) negotiate() error {
+	for try := range 3 {
+		start := time.Now()
+		msg, err := c.control.RoundTrip(new(apiversions.Request))
+		if err != nil {
+			return err
+		}
+		took := time.Since(start)
+		if try == 0 || took < c.Near {
+			c.Near = took
+		}
+		res := msg.(*apiversions.Response)
+		if res.ErrorCode != 0 {
+			return Code(res.ErrorCode)
+		}
+		c.versions = make(map[protocol.ApiKey]int16, len(res.ApiKeys))
+		for _, k := range res.ApiKeys {
+			key := protocol.ApiKey(k.ApiKey)
+			if key > protocol.AlterUserScramCredentials { // kafka-go's tables end there
+				continue
+			}
+			c.versions[key] = key.SelectVersion(k.MinVersion, k.MaxVersion)
+			if key == protocol.Produce && (k.MaxVersion < 3 || k.MinVersion > 8) {
+				return fmt.Errorf("it takes produce requests of versions %d to %d, this client writes 3 to 8", k.MinVersion, k.MaxVersion)
+			}
+		}
+		if c.Near < time.Millisecond {
+			break
+		}
+	}
+	c.control.SetVersions(c.versions)
+	return nil
+}
+
+func (c *Conn) authenticate(ctx context.Context, mechanisms Mechanisms, addr string) error {
+	m, user, err := mechanisms(ctx)
+	if err != nil {
+		return fmt.Errorf("%w for broker %s: read the credentials: %w", ErrAuthentication, addr, err)
+	}
+	fail := func(what string, err error) error {
+		return fmt.Errorf("%w for %s at broker %s (%s): %s: %w", ErrAuthentication, user, addr, m.Name(), what, err)
+	}
+	msg, err := c.control.RoundTrip(&saslhandshake.Request{Mechanism: m.Name()})
+	if err != nil {
+		return fail("handshake", err)
+	}
+	if res := msg.(*saslhandshake.Response); res.ErrorCode != 0 {
+		return fail(fmt.Sprintf("the broker offers %v", res.Mechanisms), Code(res.ErrorCode))
+	}
+	state, out, err := m.Start(ctx)
+	if err != nil {
+		return fail("begin", err)
+	}
+	for done := false; !done; {
+		msg, err := c.control.RoundTrip(&saslauthenticate.Request{AuthBytes: out})
+		if err != nil {
+			return fail("the broker hung up", err)
+		}
+		res := msg.(*saslauthenticate.Response)
+		if res.ErrorCode != 0 {
+			return fail(res.ErrorMessage, Code(res.ErrorCode))
+		}
+		if res.SessionLifetimeMs > 0 {
+			c.Expires = time.Now().Add(time.Duration(res.SessionLifetimeMs) * time.Millisecond * 9 / 10)
+		}
+		if done, out, err = state.Next(ctx, res.AuthBytes); err != nil {
+			return fail("challenge", err)
+		}
+	}
+	return nil
+}
+
+// do sends one request and waits for its answer.
+func (c *Conn) do(msg protocol.Message, timeout time.Duration) (protocol.Message, error) {
+	if err := c.net.SetDeadline(time.Now().Add(timeout)); err != nil {
+		return nil, fmt.Errorf("ask a broker: %w", err)
+	}
+	if _, ok := c.versions[msg.ApiKey()]; !ok {
+		return nil, fmt.Errorf("ask a broker: it does not know requests of kind %v", msg.ApiKey())
+	}
+	res, err := c.control.RoundTrip(msg)
+	if err != nil {
+		return nil, fmt.Errorf("%v request: %w", msg.ApiKey(), err)
+	}
+	return res, nil
+}
+
+// Metadata asks for brokers, and for these topics alone.
+func (c *Conn) Metadata(topics []string, timeout time.Duration) (*metadata.Response, error) {
+	if topics == nil {
+		topics = []string{} // null means all topics
+	}
+	res, err := c.do(&metadata.Request{TopicNames: topics}, timeout)
+	if err != nil {
+		return nil, err
+	}
+	return res.(*metadata.Response), nil
+}
+
+// InitProducerID asks for a new producer id (KIP-98).
+func (c *Conn) InitProducerID(timeout time.Duration) (id int64, epoch int16, err error) {
+	msg, err := c.do(&initproducerid.Request{TransactionTimeoutMs: 60_000, ProducerID: -1, ProducerEpoch: -1}, timeout)
+	if err != nil {
+		return -1, -1, err
+	}
+	res := msg.(*initproducerid.Response)
+	if res.ErrorCode != 0 {
+		return -1, -1, fmt.Errorf("ask for a producer id: %w", Code(res.ErrorCode))
+	}
+	return res.ProducerID, res.ProducerEpoch, nil
+}
+
+// CreateTopic makes a topic with the broker's replication factor, and its number of partitions when partitions is -1. A
+// topic that exists already is no error.
+func (c *Conn) CreateTopic(name string, partitions int32, timeout time.Duration) error {
+	msg, err := c.do(&createtopics.Request{
+		Topics: []createtopics.RequestTopic{{
+			Name: name, NumPartitions: partitions, ReplicationFactor: -1,
+			Assignments: []createtopics.RequestAssignment{}, Configs: []createtopics.RequestConfig{},
+		}},
+		TimeoutMs: int32(timeout.Milliseconds()),
+	}, timeout)
+	if err != nil {
+		return err
+	}
+	for _, t := range msg.(*createtopics.Response).Topics {
+		if c := Code(t.ErrorCode); c != OK && c != TopicAlreadyExists {
+			return fmt.Errorf("create topic %q: %w (%s)", name, c, t.ErrorMessage)
+		}
+	}
+	return nil
+}
