@@ -46,7 +46,7 @@ type Destination struct {
 	// nothing.
 	Poison func(ev *decoder.Event)
 
-	// Once says that a repeated write leaves no second copy.
+	// Once says that a sink which repeats a write leaves no second copy.
 	Once bool
 }
 
