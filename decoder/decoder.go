@@ -1,0 +1,294 @@
+package decoder
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+
+	"github.com/cdc-relay/cdc-relay/record"
+	"github.com/jackc/pglogrepl"
+)
+
+// Kind says what a message was.
+type Kind uint8
+
+const (
+	Nothing   Kind = iota // nothing to do for the caller
+	Begin                 // a transaction opened
+	Inserted              // one more event waits for Take
+	Committed             // the transaction is complete; Tx has its end LSN
+)
+
+// Tx is the open or just committed transaction.
+type Tx struct {
+	CommitLSN  pglogrepl.LSN // as Begin carries it: the positions of its events
+	EndLSN     pglogrepl.LSN // what may be confirmed once all is acknowledged (I3); 0 until Commit
+	CommitTime int64         // microseconds since the Unix epoch
+	XID        uint32
+	Inserts    uint32 // counted so far, those of other tables and skipped ones too
+	Index      uint32 // of the last insert counted; means nothing while Inserts is 0
+}
+
+// Decoder decodes the messages of one session. It is not safe for use by several goroutines.
+type Decoder struct {
+	tables    map[string]*table
+	relations map[uint32]*relation
+	ignored   map[string]*uint64
+	hash      string
+
+	last    *relation // of lastOID, the relation of the insert before
+	lastOID uint32
+
+	tx     Tx
+	open   bool
+	skip   Position
+	skips  bool
+	block  block
+	record record.Record
+}
+
+// New checks cfg and makes a decoder for one session. All mistakes come back at once.
+func New(cfg Config) (*Decoder, error) {
+	d := &Decoder{
+		tables:    make(map[string]*table, len(cfg.Tables)),
+		relations: make(map[uint32]*relation),
+		ignored:   make(map[string]*uint64),
+	}
+	var errs []error
+	if len(cfg.Tables) == 0 {
+		errs = append(errs, errors.New("no outbox table is configured"))
+	}
+	for _, t := range cfg.Tables {
+		checked, err := newTable(&cfg, t)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if d.tables[t.Name] != nil {
+			errs = append(errs, fmt.Errorf("table %q is configured twice", t.Name))
+		}
+		d.tables[t.Name] = checked
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256([]byte("pgoutput 1, inserts from 0, no messages; publication " + cfg.Publication))
+	d.hash = hex.EncodeToString(sum[:8])
+	return d, nil
+}
+
+// Hash stands for all that Position.Index depends on: protocol version, what is counted, the publications' names. The tables
+// of the configuration are no part of it.
+func (d *Decoder) Hash() string { return d.hash }
+
+// Tx is the open transaction, or the one committed last.
+func (d *Decoder) Tx() Tx { return d.tx }
+
+// OpenTx says whether a transaction has begun and not ended.
+func (d *Decoder) OpenTx() bool { return d.open }
+
+// SkipThrough makes inserts at or before p yield no event: they have been handed on before. They are counted all the same.
+func (d *Decoder) SkipThrough(p Position) { d.skip, d.skips = p, true }
+
+// Full says that Take must come before the next Decode.
+func (d *Decoder) Full() bool { return d.block.full() }
+
+// Take returns the events since the last Take, in commit order, nil when there are none. They are the caller's.
+func (d *Decoder) Take() []Event { return d.block.take() }
+
+// Ignored counts, by name, the inserts of tables that are in the publication and not in the configuration.
+func (d *Decoder) Ignored() map[string]uint64 {
+	out := make(map[string]uint64, len(d.ignored))
+	for name, n := range d.ignored {
+		if *n > 0 {
+			out[name] = *n
+		}
+	}
+	return out
+}
+
+// Decode reads one pgoutput message. msg stays the caller's and is not kept. The error is a *DecodeError, or ErrFull.
+func (d *Decoder) Decode(msg []byte) (Kind, error) {
+	if len(msg) == 0 {
+		return Nothing, d.fail(errors.New("message is empty"))
+	}
+	r := reader{rest: msg[1:]}
+	switch msg[0] {
+	case 'I':
+		return d.insert(&r)
+	case 'B':
+		return d.begin(&r)
+	case 'C':
+		return d.commit(&r)
+	case 'R':
+		return Nothing, d.relationMessage(&r)
+	case 'U', 'D', 'T':
+		if !d.open {
+			return Nothing, d.fail(fmt.Errorf("message %q stands outside of a transaction", msg[0]))
+		}
+		return Nothing, nil
+	case 'O', 'Y', 'M': // Origin, Type, logical message; the latter outside of transactions too
+		return Nothing, nil
+	}
+	return Nothing, d.fail(fmt.Errorf("message type %q is unknown: start the replication with proto_version 1, without streaming"+
+		" and two_phase", msg[0]))
+}
+
+func (d *Decoder) begin(r *reader) (Kind, error) {
+	commit, stamp, xid := r.uint64(), int64(r.uint64()), r.uint32()
+	switch {
+	case r.short:
+		return Nothing, d.fail(errShort)
+	case len(r.rest) > 0:
+		return Nothing, d.fail(fmt.Errorf("begin message is %d bytes too long", len(r.rest)))
+	case d.open:
+		return Nothing, d.fail(errors.New("begin message stands inside a transaction"))
+	}
+	d.tx = Tx{CommitLSN: pglogrepl.LSN(commit), CommitTime: stamp + postgresEpoch, XID: xid}
+	d.open = true
+	return Begin, nil
+}
+
+// postgresEpoch is 2000-01-01, from which Postgres counts microseconds, in Unix time.
+const postgresEpoch = 946_684_800_000_000
+
+func (d *Decoder) commit(r *reader) (Kind, error) {
+	r.uint8() // flags: none are defined
+	commit, end, _ := r.uint64(), r.uint64(), r.uint64()
+	switch {
+	case r.short:
+		return Nothing, d.fail(errShort)
+	case len(r.rest) > 0:
+		return Nothing, d.fail(fmt.Errorf("commit message is %d bytes too long", len(r.rest)))
+	case !d.open:
+		return Nothing, d.fail(errors.New("commit message stands outside of a transaction"))
+	case pglogrepl.LSN(commit) != d.tx.CommitLSN:
+		return Nothing, d.fail(fmt.Errorf("commit message carries LSN %s, not the one that its begin message promised", pglogrepl.LSN(commit)))
+	}
+	d.tx.EndLSN = pglogrepl.LSN(end)
+	d.open = false
+	return Committed, nil
+}
+
+func (d *Decoder) insert(r *reader) (Kind, error) {
+	oid, mark, n := r.uint32(), r.uint8(), int(r.uint16())
+	if r.short {
+		return Nothing, d.fail(errShort)
+	}
+	if !d.open {
+		return Nothing, d.fail(errors.New("insert message stands outside of a transaction"))
+	}
+	rel := d.last
+	if rel == nil || d.lastOID != oid {
+		if rel = d.relations[oid]; rel == nil {
+			return Nothing, d.fail(fmt.Errorf("insert message is for relation %d, which no relation message has named", oid))
+		}
+		d.last, d.lastOID = rel, oid
+	}
+	if d.tx.Inserts == math.MaxUint32 {
+		return Nothing, d.fail(errors.New("transaction has more inserts than an index can count: split it"))
+	}
+	here := d.position()
+	skip := rel.ignored != nil || d.skips && here.Compare(d.skip) <= 0
+	if !skip && d.block.full() {
+		return Nothing, ErrFull
+	}
+	d.tx.Index = d.tx.Inserts
+	d.tx.Inserts++
+	if skip {
+		if rel.ignored != nil {
+			*rel.ignored++
+		}
+		return Nothing, nil
+	}
+	if rel.err != nil {
+		err := *rel.err
+		err.Position = here
+		return Nothing, &err
+	}
+	if mark != 'N' || n != len(rel.slots) {
+		return Nothing, &DecodeError{Position: here, Relation: rel.name,
+			Err: fmt.Errorf("insert message has a tuple %q of %d columns, the relation has %d", mark, n, len(rel.slots))}
+	}
+	defer rel.forget()
+	if err := rel.tuple(r); err != nil {
+		err.Position, err.Relation = here, rel.name
+		return Nothing, err
+	}
+	return d.event(rel, here)
+}
+
+// tuple reads the row's values.
+func (rel *relation) tuple(r *reader) *DecodeError {
+	for i, slot := range rel.slots {
+		switch kind := r.uint8(); {
+		case kind == 't' || kind == 'b':
+			value := r.bytes(int(r.uint32()))
+			if kind == 'b' && slot != noSlot {
+				return &DecodeError{Column: rel.columns[i], Err: errors.New("value is in binary form: start the replication with binary off")}
+			}
+			if slot != noSlot {
+				rel.set(slot, value)
+			}
+		case kind == 'n':
+		case r.short:
+		case kind == 'u':
+			if slot != noSlot {
+				return &DecodeError{Column: rel.columns[i], Err: errors.New("value is marked as unchanged, which an insert cannot have:" +
+					" this server is not known to the relay")}
+			}
+		default:
+			return &DecodeError{Column: rel.columns[i], Err: fmt.Errorf("value is of unknown kind %q", kind)}
+		}
+		if r.short {
+			return &DecodeError{Column: rel.columns[i], Err: errShort}
+		}
+	}
+	if len(r.rest) > 0 {
+		return &DecodeError{Err: fmt.Errorf("insert message is %d bytes too long", len(r.rest))}
+	}
+	for _, c := range rel.copies {
+		rel.set(c.to, rel.get(c.from))
+	}
+	return nil
+}
+
+// event copies the row into the block.
+func (d *Decoder) event(rel *relation, here Position) (Kind, error) {
+	row := &rel.row
+	var seq int64
+	if text := row.Values[record.ColSeq]; text != nil {
+		var err error
+		if seq, err = strconv.ParseInt(string(text), 10, 64); err != nil {
+			return Nothing, &DecodeError{Position: here, Relation: rel.name, Column: rel.table.columns[record.ColSeq].name, Err: err}
+		}
+	}
+	row.Commit, row.Index, row.CommitTime = uint64(here.Commit), here.Index, d.tx.CommitTime
+	topic, refused := rel.table.router.Topic(row)
+	bound := rel.encoder.Bound(row)
+	d.block.keep(bound, rel.encoder.Append(d.block.space(bound), row, &d.record))
+	rec := &d.record
+	if rec.Refused != "" {
+		refused = rec.Refused
+	}
+	ev := d.block.next()
+	ev.Position, ev.CommitTime, ev.XID = here, d.tx.CommitTime, d.tx.XID
+	ev.Topic, ev.Table, ev.Seq = topic, rel.table.name, seq
+	ev.Key, ev.Value, ev.Headers, ev.Partition = rec.Key, rec.Value, rec.Headers, rec.Partition
+	ev.ID, ev.Type, ev.AggregateType, ev.AggregateID = rec.ID, rec.Type, rec.AggregateType, rec.AggregateID
+	ev.Refused = refused
+	return Inserted, nil
+}
+
+// position is that of the next insert.
+func (d *Decoder) position() Position {
+	if !d.open {
+		return Position{}
+	}
+	return Position{Commit: d.tx.CommitLSN, Index: d.tx.Inserts}
+}
+
+func (d *Decoder) fail(err error) error { return &DecodeError{Position: d.position(), Err: err} }
