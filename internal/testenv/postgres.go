@@ -32,7 +32,7 @@ func Postgres(t testing.TB, version ...string) *PG {
 	if given := os.Getenv("CDC_RELAY_TEST_DATABASE_URL"); given != "" && len(version) == 0 {
 		return newPG(t, given)
 	}
-	major := cmp.Or(os.Getenv("CDC_RELAY_TEST_POSTGRES"), postgres.DefaultVersion)
+	major := defaultVersion()
 	if len(version) > 0 {
 		major = version[0]
 	}
@@ -41,6 +41,10 @@ func Postgres(t testing.TB, version ...string) *PG {
 		Skip(t, "Postgres "+major, err)
 	}
 	return newPG(t, server.URL("postgres"))
+}
+
+func defaultVersion() string {
+	return cmp.Or(os.Getenv("CDC_RELAY_TEST_POSTGRES"), postgres.DefaultVersion)
 }
 
 func newPG(t testing.TB, server string) *PG {

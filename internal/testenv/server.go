@@ -21,7 +21,7 @@ type Server struct {
 func StartPostgres(t testing.TB, version string, params map[string]string) *Server {
 	t.Helper()
 	if version == "" {
-		version = postgres.DefaultVersion
+		version = defaultVersion()
 	}
 	s, err := postgres.Private(context.Background(), version, maps.Clone(params), os.Stderr)
 	if s != nil {

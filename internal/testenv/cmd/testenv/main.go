@@ -3,6 +3,7 @@
 //	go run ./internal/testenv/cmd/testenv up [14 15 16 17 18] [kafka]   fetch and start; default: 15 and Kafka
 //	go run ./internal/testenv/cmd/testenv fetch [...]                   fetch alone
 //	go run ./internal/testenv/cmd/testenv status                        what runs, and where
+//	go run ./internal/testenv/cmd/testenv cache                         where downloads and servers live
 //	go run ./internal/testenv/cmd/testenv down                          end all, private ones of dead tests too
 //
 // Words about progress go to standard error. Downloads are kept by `down`.
@@ -18,6 +19,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/cdc-relay/cdc-relay/internal/testenv/host"
 	"github.com/cdc-relay/cdc-relay/internal/testenv/kafka"
 	"github.com/cdc-relay/cdc-relay/internal/testenv/postgres"
 )
@@ -39,10 +41,12 @@ func run(ctx context.Context, args []string, out, words io.Writer) int {
 		err = up(ctx, args, verb == "up", out, words)
 	case verb == "status" && len(args) == 0:
 		err = status(ctx, out)
+	case verb == "cache" && len(args) == 0:
+		err = cache(out)
 	case verb == "down" && len(args) == 0:
 		err = down(out)
 	default:
-		fmt.Fprintln(words, "usage: testenv up|fetch [14|15|16|17|18]... [kafka]  |  status  |  down")
+		fmt.Fprintln(words, "usage: testenv up|fetch [14|15|16|17|18]... [kafka]  |  status  |  cache  |  down")
 		return 2
 	}
 	if err != nil {
@@ -101,6 +105,14 @@ func status(ctx context.Context, out io.Writer) error {
 		fmt.Fprintf(out, "Kafka %s\t%s\t%s\t%s\n", c.Version, state(c.Ping(ctx)), strings.Join(c.Brokers(), ","), c.Dir)
 	}
 	return nil
+}
+
+func cache(out io.Writer) error {
+	dir, err := host.Dir()
+	if err == nil {
+		fmt.Fprintln(out, dir)
+	}
+	return err
 }
 
 func state(err error) string {
