@@ -174,7 +174,9 @@ func dumpEvent(out *strings.Builder, ev *Event, tx Tx) {
 	}
 }
 
-func stamp(tx Tx) string { return time.UnixMicro(tx.CommitTime).UTC().Format("2006-01-02T15:04:05.000000Z") }
+func stamp(tx Tx) string {
+	return time.UnixMicro(tx.CommitTime).UTC().Format("2006-01-02T15:04:05.000000Z")
+}
 
 func text(b []byte) string {
 	if b == nil {
