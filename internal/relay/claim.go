@@ -34,8 +34,12 @@ func (s *session) claim(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		now, err := s.ledger.Sample(ctx) // the end of the WAL last: what the mark says was there before
+		if err != nil {
+			return err
+		}
 		sys := s.conn.System()
-		action, from, err := checkpoint.Decide(cfg.Slot, checkpoint.Server{SystemID: sys.ID, Timeline: sys.Timeline, WALEnd: sys.WALEnd}, slot, mark)
+		action, from, err := checkpoint.Decide(cfg.Slot, checkpoint.Server{SystemID: sys.ID, Timeline: sys.Timeline, WALEnd: now.WALEnd}, slot, mark)
 		switch {
 		case err != nil:
 			return &StopError{Code: ExitSlot, Err: err}

@@ -28,7 +28,8 @@ type session struct {
 
 	out    []decoder.Event           // decoded, and not yet handed on for want of room
 	cuts   []cut                     // ends of transactions among them
-	held   int                       // events decoded since the last take
+	held   int                       // events that the decoder holds since the last take
+	ends   []cut                     // ends of transactions among those
 	block  uint64                    // the slab of the decoder that they lie in
 	skips  map[decoder.Position]bool // positions that an operator lets us pass over (`skip --position`)
 	paused bool
@@ -215,7 +216,7 @@ func (s *session) decode(data []byte) error {
 		s.held++
 	case decoder.Committed:
 		tx := s.decoder.Tx()
-		s.cuts = append(s.cuts, cut{upTo: s.held, commit: tx.CommitLSN, end: tx.EndLSN})
+		s.ends = append(s.ends, cut{upTo: s.held, commit: tx.CommitLSN, end: tx.EndLSN})
 	}
 	return nil
 }
@@ -224,6 +225,7 @@ func (s *session) decode(data []byte) error {
 func (s *session) take() {
 	full := s.decoder.Full()
 	s.out, s.held = s.decoder.Take(), 0
+	s.cuts, s.ends = s.ends, s.cuts[:0]
 	s.handOn()
 	s.relay.state.ticked(loopReader)
 	if full {
