@@ -44,8 +44,8 @@ func setup(t *testing.T) *fixture {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	pg.Exec(t, `INSERT INTO cdc_relay.checkpoint (slot, publication, state, nonce, system_id, incarnation, fingerprint, described,
-		timeline, lsn, horizon_xid, horizon_lsn) VALUES ($1, 'cdc_relay', 'ready', '', '1', 'inc', '', '', 1, '0/1000', '3', '0/0')`, slot)
+	pg.Exec(t, `INSERT INTO cdc_relay.checkpoint (slot, publication, creating, nonce, system_id, incarnation, fingerprint,
+		timeline, lsn, horizon_xid, horizon_lsn) VALUES ($1, 'cdc_relay', false, '', '1', 'inc', '', 1, '0/1000', '3', '0/0')`, slot)
 	return &fixture{pg: pg, slot: slot, pid: repl.PID(), url: url}
 }
 

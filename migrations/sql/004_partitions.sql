@@ -206,8 +206,8 @@ DECLARE
     v_slot text;
     v_lsn  pg_lsn;
 BEGIN
-    SELECT c.slot, CASE WHEN c.state = 'ready' THEN c.lsn ELSE '0/0' END INTO v_slot, v_lsn
-    FROM cdc_relay.checkpoint c ORDER BY 2, 1 LIMIT 1;
+    -- A mark whose first start is not complete stands at 0/0.
+    SELECT c.slot, c.lsn INTO v_slot, v_lsn FROM cdc_relay.checkpoint c ORDER BY c.lsn, c.slot LIMIT 1;
     IF NOT FOUND THEN
         RETURN 'no slot of this database has a mark';
     ELSIF v_lsn < p_lsn THEN
