@@ -16,7 +16,7 @@ type block struct {
 }
 
 func (b *block) full() bool {
-	return len(b.events)-b.taken >= blockEvents || len(b.events) > b.taken && (len(b.events) == cap(b.events) || b.weight >= blockBytes)
+	return len(b.events) > b.taken && (len(b.events) == cap(b.events) || b.weight >= blockBytes)
 }
 
 func (b *block) take() []Event {

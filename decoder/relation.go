@@ -19,7 +19,7 @@ type relation struct {
 	columns []string // by attribute, for errors
 	slots   []int16  // by attribute: where its value goes, noSlot: nowhere
 	copies  []copied // values that are wanted twice
-	row     record.Row
+	extra   [][]byte // scratch: Row.Extra
 	encoder *record.Encoder
 	err     *DecodeError // why no row of it can be decoded
 }
@@ -78,7 +78,7 @@ func (rel *relation) bind(types []record.Type) {
 		rel.slots[i] = noSlot
 	}
 	extra := rel.table.format.Extra()
-	rel.row.Extra = make([][]byte, len(extra))
+	rel.extra = make([][]byte, len(extra))
 	shape := record.Shape{Extra: make([]record.Type, len(extra))}
 	var missing []string
 	place := func(name string, slot int16) (record.Type, bool) {
@@ -145,23 +145,17 @@ func (rel *relation) badColumn(err error) string {
 }
 
 // set puts a value where the configuration wants it.
-func (rel *relation) set(slot int16, value []byte) {
+func set(row *record.Row, slot int16, value []byte) {
 	if slot < int16(record.NumColumns) {
-		rel.row.Values[slot] = value
+		row.Values[slot] = value
 		return
 	}
-	rel.row.Extra[slot-int16(record.NumColumns)] = value
+	row.Extra[slot-int16(record.NumColumns)] = value
 }
 
-func (rel *relation) get(slot int16) []byte {
+func get(row *record.Row, slot int16) []byte {
 	if slot < int16(record.NumColumns) {
-		return rel.row.Values[slot]
+		return row.Values[slot]
 	}
-	return rel.row.Extra[slot-int16(record.NumColumns)]
-}
-
-// forget drops the row, which points into the caller's message.
-func (rel *relation) forget() {
-	clear(rel.row.Values[:])
-	clear(rel.row.Extra)
+	return row.Extra[slot-int16(record.NumColumns)]
 }
