@@ -1,104 +1,44 @@
 -- The mark: one row for each slot. Nothing is confirmed to the slot that this row does not hold.
 --
+-- What concerns the publication, which the mark compares, stands in 005 (a function's body is planned when it first runs).
 -- Every function is SECURITY DEFINER with a fixed search_path, is named with its version and is never altered: a change comes
 -- under a new name, and the old one goes a minor version later, because rolling updates and rollbacks mix binaries.
 
+-- The row is written last of all, by 006: a relay that reads a number finds everything in place.
 CREATE TABLE IF NOT EXISTS cdc_relay.protocol (
     one             boolean PRIMARY KEY DEFAULT true CHECK (one),
     version         integer NOT NULL,
     compatible_from integer NOT NULL -- the oldest protocol number that a binary may have to run on this schema
 );
-INSERT INTO cdc_relay.protocol (version, compatible_from) VALUES ({{.Protocol}}, {{.CompatibleFrom}}) ON CONFLICT (one) DO NOTHING;
 REVOKE ALL ON cdc_relay.protocol FROM PUBLIC;
 
--- What never changes stands first and what every mark changes last: the WAL record of an update leaves out the bytes that
--- are equal at the front. The low fillfactor keeps room in the page for HOT updates, and no column that changes is indexed.
+-- With wal_level = logical the WAL carries the whole new row of each update, so the row is kept short: the publication in
+-- words lives elsewhere. No column that a mark changes is indexed and the page has room: updates are HOT. A fillfactor far
+-- below 50 would have the page pruned, with a WAL record of its own, at nearly every mark: pruning begins where less is free
+-- than the fillfactor asks for.
 CREATE TABLE IF NOT EXISTS cdc_relay.checkpoint (
     slot         text PRIMARY KEY,
     publication  text NOT NULL,
-    state        text NOT NULL CHECK (state IN ('creating', 'ready')),
-    nonce        text NOT NULL,
-    system_id    text NOT NULL,
-    incarnation  text NOT NULL,
-    fingerprint  text NOT NULL,
-    described    text NOT NULL, -- the publication in words, as fingerprinted
+    state        text NOT NULL CHECK (state IN ('creating', 'ready')), -- creating: the intent of a first start
     paused       boolean NOT NULL DEFAULT false,
-    open_hash    text NOT NULL DEFAULT '',
     timeline     integer NOT NULL,
     open_index   bigint NOT NULL DEFAULT 0,
     open_commit  pg_lsn NOT NULL DEFAULT '0/0',
     lsn          pg_lsn NOT NULL DEFAULT '0/0',
     horizon_xid  xid8 NOT NULL,
     horizon_lsn  pg_lsn NOT NULL,
-    updated_at   timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
-) WITH (fillfactor = 10, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+    updated_at   timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    nonce        text NOT NULL,
+    system_id    text NOT NULL,
+    incarnation  text NOT NULL,
+    fingerprint  text NOT NULL,
+    open_hash    text NOT NULL DEFAULT ''
+) WITH (fillfactor = 50);
 REVOKE ALL ON cdc_relay.checkpoint FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION cdc_relay.protocol_v1(OUT version integer, OUT compatible_from integer)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$ SELECT p.version, p.compatible_from FROM cdc_relay.protocol p $$;
-
--- The publication as one string: its rows in the catalog with their oids, so that a dropped and re-made one differs, and their
--- xmin, so that one that was altered and altered back differs too (rows committed in between were skipped; freezing leaves
--- xmin as it is). NULL: there is none, or it is of a kind that is refused. The mark's statement calls it each time.
-CREATE OR REPLACE FUNCTION cdc_relay.fingerprint_v1(p_publication text) RETURNS text
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    pub  record;
-    rels text;
-BEGIN
-    SELECT p.oid, p.puballtables, p.oid || ' ' || p.xmin || ' ' || (to_jsonb(p) - 'pubowner')::text AS line
-      INTO pub FROM pg_publication p WHERE p.pubname = p_publication;
-    IF NOT FOUND OR pub.puballtables THEN
-        RETURN NULL;
-    END IF;
-    IF to_regclass('pg_catalog.pg_publication_namespace') IS NOT NULL THEN -- 15 and later
-        IF EXISTS (SELECT FROM pg_publication_namespace n WHERE n.pnpubid = pub.oid) THEN
-            RETURN NULL;
-        END IF;
-    END IF;
-    SELECT string_agg(r.oid || ' ' || r.xmin || ' ' || to_jsonb(r)::text, ',' ORDER BY r.oid)
-      INTO rels FROM pg_publication_rel r WHERE r.prpubid = pub.oid;
-    RETURN left(encode(sha256(convert_to(pub.line || ';' || coalesce(rels, ''), 'UTF8')), 'hex'), 32);
-END
-$$;
-
--- The same for people: fingerprint, the publication in words, and why it cannot be used (NULL: it can).
-CREATE OR REPLACE FUNCTION cdc_relay.publication_v1(p_publication text, OUT fingerprint text, OUT described text, OUT problem text)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    pub    pg_publication;
-    tables text;
-BEGIN
-    SELECT * INTO pub FROM pg_publication p WHERE p.pubname = p_publication;
-    IF NOT FOUND THEN
-        described := format('publication %I does not exist', p_publication);
-        problem := described || ': make it with `cdc-relay migrate up`';
-        RETURN;
-    END IF;
-    fingerprint := cdc_relay.fingerprint_v1(p_publication);
-    -- pg_publication_tables has rowfilter and attnames from 15 on; as jsonb their absence is no error.
-    SELECT string_agg(format('%I.%I', t.schemaname, t.tablename)
-               || format(' (oid %s%s)', to_regclass(format('%I.%I', t.schemaname, t.tablename))::oid,
-                         coalesce(', where ' || (to_jsonb(t) ->> 'rowfilter'), '')
-                         || coalesce(', columns ' || (to_jsonb(t) ->> 'attnames'), '')),
-               ', ' ORDER BY t.schemaname, t.tablename)
-      INTO tables FROM pg_publication_tables t WHERE t.pubname = p_publication AND NOT pub.puballtables;
-    described := format('publication %I (oid %s): publish = %L, publish_via_partition_root = %s, for %s', p_publication, pub.oid,
-        concat_ws(', ', CASE WHEN pub.pubinsert THEN 'insert' END, CASE WHEN pub.pubupdate THEN 'update' END,
-                  CASE WHEN pub.pubdelete THEN 'delete' END, CASE WHEN pub.pubtruncate THEN 'truncate' END),
-        pub.pubviaroot, CASE WHEN pub.puballtables THEN 'all tables' ELSE coalesce(tables, 'no table') END);
-    IF pub.puballtables THEN
-        problem := format('publication %I is FOR ALL TABLES: make one FOR TABLE with the outbox alone', p_publication);
-    ELSIF fingerprint IS NULL THEN
-        problem := format('publication %I is FOR TABLES IN SCHEMA: make one FOR TABLE with the outbox alone', p_publication);
-    ELSIF tables IS NULL THEN
-        problem := format('publication %I has no table: ALTER PUBLICATION %1$I ADD TABLE the outbox', p_publication);
-    END IF;
-END
-$$;
 
 -- The lock that a first start claims before the slot exists. The same session may take it again.
 CREATE OR REPLACE FUNCTION cdc_relay.claim_key_v1(p_slot text) RETURNS bigint
@@ -129,16 +69,18 @@ BEGIN
     END IF;
     xmin := pg_snapshot_xmin(pg_current_snapshot()); -- first the xid, then the LSN: see sample_v1
     INSERT INTO cdc_relay.checkpoint AS c
-        (slot, publication, state, nonce, system_id, incarnation, fingerprint, described, timeline, horizon_xid, horizon_lsn)
-    VALUES (p_slot, p_publication, 'creating', p_nonce, p_system_id, p_incarnation, pub.fingerprint, pub.described, p_timeline,
+        (slot, publication, state, nonce, system_id, incarnation, fingerprint, timeline, horizon_xid, horizon_lsn)
+    VALUES (p_slot, p_publication, 'creating', p_nonce, p_system_id, p_incarnation, pub.fingerprint, p_timeline,
             xmin, pg_current_wal_insert_lsn())
     ON CONFLICT (slot) DO UPDATE
        SET publication = excluded.publication, nonce = excluded.nonce, system_id = excluded.system_id,
-           incarnation = excluded.incarnation, fingerprint = excluded.fingerprint, described = excluded.described,
+           incarnation = excluded.incarnation, fingerprint = excluded.fingerprint,
            timeline = excluded.timeline, horizon_xid = excluded.horizon_xid, horizon_lsn = excluded.horizon_lsn,
            updated_at = clock_timestamp()
      WHERE c.state = 'creating';
     IF FOUND THEN
+        INSERT INTO cdc_relay.publication_seen (slot, described) VALUES (p_slot, pub.described)
+        ON CONFLICT (slot) DO UPDATE SET described = excluded.described;
         code := 'ok';
     ELSE
         code := 'exists'; detail := 'the slot has a mark already';
@@ -165,11 +107,11 @@ BEGIN
     ELSIF r.nonce <> p_nonce THEN
         code := 'nonce'; detail := 'another start wrote its intent since'; RETURN;
     ELSIF r.fingerprint IS DISTINCT FROM cdc_relay.fingerprint_v1(r.publication) THEN
-        code := 'publication'; detail := format('was %s; is %s', r.described, (cdc_relay.publication_v1(r.publication)).described); RETURN;
+        code := 'publication'; detail := cdc_relay.difference_v1(p_slot, r.publication); RETURN;
     ELSIF p_lsn = '0/0' THEN
         code := 'backwards'; detail := 'a mark cannot stand at 0/0'; RETURN;
     END IF;
-    UPDATE cdc_relay.checkpoint c SET state = 'ready', lsn = p_lsn, updated_at = clock_timestamp() WHERE c.slot = p_slot;
+    UPDATE cdc_relay.checkpoint c SET state = 'ready', nonce = '', lsn = p_lsn, updated_at = clock_timestamp() WHERE c.slot = p_slot;
     code := 'ok';
 END
 $$;
@@ -225,10 +167,7 @@ BEGIN
         detail := format('the mark is of %s:%s:%s, the writer of %s:%s:%s', r.system_id, r.timeline, r.incarnation, p_system_id, p_timeline, p_incarnation);
         RETURN;
     ELSIF r.fingerprint IS DISTINCT FROM cdc_relay.fingerprint_v1(r.publication) THEN
-        code := 'publication'; detail := (cdc_relay.publication_v1(r.publication)).described;
-        detail := CASE WHEN detail = r.described THEN 'altered and altered back, rows in between may have been skipped: ' || detail
-                       ELSE format('was %s; is %s', r.described, detail) END;
-        RETURN;
+        code := 'publication'; detail := cdc_relay.difference_v1(p_slot, r.publication); RETURN;
     ELSIF p_horizon_lsn > p_lsn THEN
         code := 'horizon'; detail := format('sampled at %s, after %s', p_horizon_lsn, p_lsn); RETURN;
     ELSIF (r.lsn, r.open_commit, r.open_index) = (p_lsn, p_open_commit, p_open_index) THEN
@@ -306,16 +245,18 @@ BEGIN
                   THEN left(replace(gen_random_uuid()::text, '-', ''), 8) ELSE r.incarnation END;
     next := pg_snapshot_xmax(pg_current_snapshot())::text::bigint;
     INSERT INTO cdc_relay.checkpoint AS c
-        (slot, publication, state, nonce, system_id, incarnation, fingerprint, described, timeline, lsn, horizon_xid, horizon_lsn)
-    VALUES (p_slot, p_publication, 'ready', '', p_system_id, named, pub.fingerprint, pub.described, p_timeline,
+        (slot, publication, state, nonce, system_id, incarnation, fingerprint, timeline, lsn, horizon_xid, horizon_lsn)
+    VALUES (p_slot, p_publication, 'ready', '', p_system_id, named, pub.fingerprint, p_timeline,
             CASE WHEN p_lsn = '0/0' THEN s.confirmed_flush_lsn ELSE p_lsn END,
             -- xid to xid8: the distance to the next one, modulo 2^32
             greatest(next - ((next - s.catalog_xmin::text::bigint) & 4294967295), 3)::text::xid8, s.confirmed_flush_lsn)
     ON CONFLICT (slot) DO UPDATE
        SET publication = excluded.publication, state = 'ready', nonce = '', system_id = excluded.system_id,
-           incarnation = excluded.incarnation, fingerprint = excluded.fingerprint, described = excluded.described,
+           incarnation = excluded.incarnation, fingerprint = excluded.fingerprint,
            timeline = excluded.timeline, lsn = excluded.lsn, open_commit = '0/0', open_index = 0, open_hash = '',
            horizon_xid = excluded.horizon_xid, horizon_lsn = excluded.horizon_lsn, updated_at = clock_timestamp();
+    INSERT INTO cdc_relay.publication_seen (slot, described) VALUES (p_slot, pub.described)
+    ON CONFLICT (slot) DO UPDATE SET described = excluded.described;
     INSERT INTO cdc_relay.audit (who, verb, slot, detail)
     VALUES (p_by, 'slot adopt', p_slot, jsonb_build_object('role', session_user, 'before', to_jsonb(r),
             'after', (SELECT to_jsonb(c) FROM cdc_relay.checkpoint c WHERE c.slot = p_slot)));
@@ -337,7 +278,7 @@ BEGIN
         code := 'no_mark'; detail := 'it has no row'; RETURN;
     END IF;
     SELECT * INTO pub FROM cdc_relay.publication_v1(r.publication);
-    before := r.described;
+    before := (SELECT s.described FROM cdc_relay.publication_seen s WHERE s.slot = p_slot);
     after := pub.described;
     IF pub.problem IS NOT NULL THEN
         code := 'publication'; detail := pub.problem; RETURN;
@@ -346,7 +287,9 @@ BEGIN
     IF pub.fingerprint = r.fingerprint THEN
         RETURN;
     END IF;
-    UPDATE cdc_relay.checkpoint c SET fingerprint = pub.fingerprint, described = pub.described WHERE c.slot = p_slot;
+    UPDATE cdc_relay.checkpoint c SET fingerprint = pub.fingerprint WHERE c.slot = p_slot;
+    INSERT INTO cdc_relay.publication_seen (slot, described) VALUES (p_slot, pub.described)
+    ON CONFLICT (slot) DO UPDATE SET described = excluded.described;
     INSERT INTO cdc_relay.audit (who, verb, slot, detail)
     VALUES (p_by, 'publication accept', p_slot, jsonb_build_object('role', session_user, 'before', before, 'after', after, 'lsn', r.lsn));
     PERFORM pg_notify('cdc_relay', p_slot);
@@ -383,6 +326,7 @@ BEGIN
     IF NOT FOUND THEN
         code := 'no_mark'; detail := 'it has no row'; RETURN;
     END IF;
+    DELETE FROM cdc_relay.publication_seen s WHERE s.slot = p_slot;
     INSERT INTO cdc_relay.audit (who, verb, slot, detail)
     VALUES (p_by, 'slot drop', p_slot, jsonb_build_object('role', session_user, 'before', to_jsonb(r)));
     code := 'ok';
@@ -391,7 +335,7 @@ $$;
 
 -- PUBLIC may execute what is new; nobody but the relay's role shall, and 006 grants it.
 REVOKE ALL ON FUNCTION
-    cdc_relay.protocol_v1(), cdc_relay.fingerprint_v1(text), cdc_relay.publication_v1(text), cdc_relay.claim_key_v1(text),
+    cdc_relay.protocol_v1(), cdc_relay.claim_key_v1(text),
     cdc_relay.checkpoint_read_v1(text), cdc_relay.intent_v1(text, text, text, text, integer, text),
     cdc_relay.complete_v1(text, text, pg_lsn),
     cdc_relay.mark_v1(text, integer, text, integer, text, pg_lsn, pg_lsn, bigint, text, xid8, pg_lsn),

@@ -1,4 +1,4 @@
--- Who may do what. Up runs this file each time, so it writes only what is not so yet.
+-- Who may do what, and the number of the protocol. Up runs this file each time, so it writes only what is not so yet.
 -- Applications need INSERT on the outbox, which its owner grants. The relay's role needs LOGIN REPLICATION, SELECT on the
 -- outbox, and the functions; nothing of ours is open to it otherwise.
 
@@ -52,3 +52,6 @@ BEGIN
     END LOOP;
 END
 $migrate$;
+
+-- Everything stands: the schema has a number from here on. Later files raise it by UPDATE.
+INSERT INTO cdc_relay.protocol (version, compatible_from) VALUES ({{.Protocol}}, {{.CompatibleFrom}}) ON CONFLICT (one) DO NOTHING;
