@@ -38,6 +38,8 @@ var (
 	ErrNoFailover = errors.New("failover slots need Postgres 17")
 	// ErrPublicationMissing: LookPublication found none of that name.
 	ErrPublicationMissing = errors.New("the publication does not exist")
+	// ErrPublicationWrong: CheckPublication found what must not be; the error names the cure.
+	ErrPublicationWrong = errors.New("the publication does not fit")
 )
 
 // Action is what to do after an error.
@@ -77,6 +79,8 @@ func Class(err error) Diagnosis {
 		return unusable(cureMissing)
 	case errors.Is(err, ErrPublicationMissing):
 		return Diagnosis{Action: Stop, Cure: "create it: `cdc-relay migrate up`, or `cdc-relay publication create`"}
+	case errors.Is(err, ErrPublicationWrong):
+		return Diagnosis{Action: Stop, Cure: "see the error; `cdc-relay publication show` compares"}
 	case errors.Is(err, ErrSlotWaits):
 		return Diagnosis{Action: Stop, Cure: "end the old transactions, prepared ones first: SELECT * FROM pg_prepared_xacts; " +
 			"SELECT pid, xact_start, state, query FROM pg_stat_activity WHERE backend_xid IS NOT NULL ORDER BY xact_start"}
