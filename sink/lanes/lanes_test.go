@@ -151,14 +151,15 @@ func TestI2_RandomFaults(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 1))
 			f := sinktest.NewFaulty()
 			f.Config.Lanes, f.Config.MaxBatchEvents = 1+random.IntN(5), 1+random.IntN(20)
+			faults := rand.New(rand.NewPCG(seed, 2)) // the script's own: it runs beside the publishing below
 			f.Script(func(w sinktest.Write) sinktest.Fault {
 				fault := sinktest.Fault{
-					Delay:    time.Duration(random.IntN(20)) * time.Millisecond,
-					AckDelay: time.Duration(random.IntN(20)) * time.Millisecond,
+					Delay:    time.Duration(faults.IntN(20)) * time.Millisecond,
+					AckDelay: time.Duration(faults.IntN(20)) * time.Millisecond,
 				}
-				if random.IntN(3) == 0 {
-					fault.Err, fault.Stored = errors.New("reset"), random.IntN(len(w.Events)+1)
-					fault.Told = random.IntN(fault.Stored + 1)
+				if faults.IntN(3) == 0 {
+					fault.Err, fault.Stored = errors.New("reset"), faults.IntN(len(w.Events)+1)
+					fault.Told = faults.IntN(fault.Stored + 1)
 				}
 				return fault
 			})
