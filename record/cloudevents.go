@@ -15,7 +15,8 @@ import (
 //	type     event_type
 //	time     the commit, in microseconds, UTC
 //	subject  aggregate_id; left out when it is null or empty, which the specification asks for
-//	data     the payload; its content type is the row header content-type, else what the column's type says
+//	data     the payload; its content type is the row header content-type, else what the column's type says. In the envelope
+//	         it is a JSON value when that type means JSON, else a string, for bytea base64
 const (
 	ceSpecVersion    = "1.0"
 	ceTimeLayout     = "2006-01-02T15:04:05.000000Z"
@@ -108,11 +109,8 @@ func (e *Encoder) envelope(b *builder, row *Row, contentType []byte, out *Record
 		e.scratch = raw.buf
 		b.buf = base64.StdEncoding.AppendEncode(b.buf, raw.buf)
 		b.buf = append(b.buf, '"')
-	case e.payload == payloadJSON:
-		b.buf = append(b.buf, `,"data":`...)
-		b.buf = append(b.buf, payload...)
 	case isJSONType(contentType):
-		if !jsontext.Valid(payload) {
+		if e.payload != payloadJSON && !jsontext.Valid(payload) {
 			out.Refused = refusedJSON
 			payload = []byte("null")
 		}
