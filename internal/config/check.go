@@ -166,7 +166,8 @@ func (l *loader) checkOutbox(i int) {
 		}
 	}
 	names := []string{"aggregate_type", "aggregate_id", "event_type"}
-	for _, m := range placeholder.FindAllStringSubmatch(o.Topic, -1) {
+	rule := strings.ReplaceAll(o.Topic, "${"+routedByValue+"}", "")
+	for _, m := range placeholder.FindAllStringSubmatch(rule, -1) {
 		if !slices.Contains(names, m[1]) {
 			hint := ""
 			if near := guess(m[1], names); near != "" {
@@ -175,7 +176,7 @@ func (l *loader) checkOutbox(i int) {
 			l.wrong(prefix+"topic", "{%s} is no column of the rule; %sit knows {%s}", m[1], hint, strings.Join(names, "}, {"))
 		}
 	}
-	rest := placeholder.ReplaceAllString(o.Topic, "")
+	rest := placeholder.ReplaceAllString(rule, "")
 	switch {
 	case o.Topic == "":
 		l.wrong(prefix+"topic", "is empty; write a rule like %q", DefaultTopic)

@@ -172,6 +172,14 @@ func TestExpansion(t *testing.T) {
 	})
 }
 
+func TestDebeziumTopicRuleNeedsNoEscape(t *testing.T) {
+	t.Parallel()
+	c := mustLoad(t, smallest+"outbox: [{topic: \"x.${routedByValue}\"}]\n", nil)
+	if got, want := c.Outbox[0].Topic, "x.${routedByValue}"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 func TestSinkChoice(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

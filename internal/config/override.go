@@ -11,6 +11,9 @@ import (
 
 var reference = regexp.MustCompile(`\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)(:-([^}]*))?\}|\$\{`)
 
+// routedByValue is what Debezium's topic rules write in this form; it is a column's value, not a variable.
+const routedByValue = "routedByValue"
+
 // expand replaces ${VAR} and ${VAR:-default}; as in a shell the default also stands for an empty variable. $${ is a
 // literal ${.
 func expand(text string, env map[string]string) (string, error) {
@@ -24,6 +27,8 @@ func expand(text string, env map[string]string) (string, error) {
 		switch {
 		case m[1] == "":
 			err = fmt.Errorf("%q is no reference; write ${VAR}, ${VAR:-default}, or $${ for a literal ${", text)
+		case m[1] == routedByValue && !set:
+			return ref
 		case m[2] != "" && value == "":
 			return m[3]
 		case !set:
