@@ -313,6 +313,8 @@ func rejectHalt(s *stand) {
 	s.publish(events[:300])
 	s.r.Wait("the rejection", func(t Tally) bool { return t.Rejected > 0 })
 	s.publish(events[300:]) // a halted lane takes more, and keeps it
+	s.poll("the status to name the halted lane", func() bool { return len(s.s.Status().Stalled) > 0 },
+		func() string { return "its oldest event was refused, and no lane is stalled" })
 	s.close()
 	if got := s.r.Tally().Rejected; got != 1 {
 		s.Errorf("%d rejections, want one: the lane stays where it is", got)
