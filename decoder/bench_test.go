@@ -49,10 +49,27 @@ func BenchmarkDecode(b *testing.B) {
 
 // TestAllocations: none for an event, amortised: a slab and a chunk serve hundreds.
 func TestAllocations(t *testing.T) {
+	const rows = 20_000
 	for _, n := range []int{1, 1000} {
-		result := testing.Benchmark(func(b *testing.B) { benchmark(b, n, `{"tenant": "acme"}`) })
-		if got := float64(result.MemAllocs) / float64(result.N); got > 0.05 && result.N > 10_000 {
-			t.Errorf("transactions of %d rows: got %.3f allocations for each event, want 0 amortised", n, got)
+		d := open(t, Table{Name: "public.outbox"})
+		feed(t, d, relationMsg(1, "public", "outbox", nativeColumns()...))
+		begin, commit := beginMsg(0x100, 7), commitMsg(0x100, 0x130)
+		row := insertMsg(1, "id", "orders", "o-1", "T", nil, nil, `{"a": 1}`, `{"tenant": "acme", "n": 1}`, "now", "123456")
+		got := testing.AllocsPerRun(2, func() {
+			for range rows / n {
+				_, _ = d.Decode(begin)
+				for range n {
+					_, _ = d.Decode(row)
+					if d.Full() {
+						d.Take()
+					}
+				}
+				_, _ = d.Decode(commit)
+				d.Take()
+			}
+		})
+		if got > rows/100 || d.Tx().EndLSN == 0 {
+			t.Errorf("transactions of %d rows: got %.0f allocations for %d events, want 0 amortised", n, got, rows)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package decoder
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -212,51 +213,59 @@ func (d *Decoder) insert(r *reader) (Kind, error) {
 		return Nothing, &DecodeError{Position: here, Relation: rel.name,
 			Err: fmt.Errorf("insert message has a tuple %q of %d columns, the relation has %d", mark, n, len(rel.slots))}
 	}
-	row := record.Row{Extra: rel.extra, Commit: uint64(here.Commit), Index: here.Index, CommitTime: d.tx.CommitTime}
-	if err := rel.tuple(r, &row); err != nil {
-		err.Position, err.Relation = here, rel.name
-		return Nothing, err
-	}
-	return d.event(rel, here, &row)
+	return d.decodeRow(rel, here, r.rest)
 }
 
-// tuple reads the row's values. row is the caller's and lies on its stack: slices stored in the heap would each pay a write
-// barrier while the garbage collector marks, which was half of the decoder's time.
-func (rel *relation) tuple(r *reader, row *record.Row) *DecodeError {
+// decodeRow reads the row's values and makes its event. The row lies on this function's stack, and the loop is in it: slices
+// stored by way of a pointer would each pay a write barrier while the garbage collector marks, once half of an event's time.
+func (d *Decoder) decodeRow(rel *relation, here Position, tuple []byte) (Kind, error) {
+	row := record.Row{Extra: rel.extra, Commit: uint64(here.Commit), Index: here.Index, CommitTime: d.tx.CommitTime}
+	at := 0
 	for i, slot := range rel.slots {
-		switch kind := r.uint8(); {
-		case kind == 't' || kind == 'b':
-			value := r.bytes(int(r.uint32()))
-			if kind == 'b' && slot != noSlot {
-				return &DecodeError{Column: rel.columns[i], Err: errors.New("value is in binary form: start the replication with binary off")}
-			}
-			if slot != noSlot {
-				set(row, slot, value)
-			}
-		case kind == 'n':
-			if slot >= int16(record.NumColumns) {
-				set(row, slot, nil) // what the row before left
-			}
-		case r.short:
-		case kind == 'u':
-			if slot != noSlot {
-				return &DecodeError{Column: rel.columns[i], Err: errors.New("value is marked as unchanged, which an insert cannot have:" +
-					" this server is not known to the relay")}
-			}
-		default:
-			return &DecodeError{Column: rel.columns[i], Err: fmt.Errorf("value is of unknown kind %q", kind)}
+		if at == len(tuple) {
+			return Nothing, rel.fail(here, i, errShort)
 		}
-		if r.short {
-			return &DecodeError{Column: rel.columns[i], Err: errShort}
+		kind := tuple[at]
+		at++
+		var value []byte
+		switch kind {
+		case 'n', 'u':
+		case 't', 'b':
+			if len(tuple)-at < 4 {
+				return Nothing, rel.fail(here, i, errShort)
+			}
+			n := int(binary.BigEndian.Uint32(tuple[at:]))
+			at += 4
+			if n < 0 || n > len(tuple)-at {
+				return Nothing, rel.fail(here, i, errShort)
+			}
+			value = tuple[at : at+n : at+n]
+			at += n
+		default:
+			return Nothing, rel.fail(here, i, fmt.Errorf("value is of unknown kind %q", kind))
+		}
+		switch {
+		case slot == noSlot:
+		case kind == 'b':
+			return Nothing, rel.fail(here, i, errors.New("value is in binary form: start the replication with binary off"))
+		case kind == 'u':
+			return Nothing, rel.fail(here, i, errors.New("value is marked as unchanged, which an insert cannot have:"+
+				" this server is not known to the relay"))
+		case slot < int16(record.NumColumns):
+			row.Values[slot] = value
+		default:
+			row.Extra[slot-int16(record.NumColumns)] = value
 		}
 	}
-	if len(r.rest) > 0 {
-		return &DecodeError{Err: fmt.Errorf("insert message is %d bytes too long", len(r.rest))}
+	if at != len(tuple) {
+		return Nothing, &DecodeError{Position: here, Relation: rel.name, Err: fmt.Errorf("insert message is %d bytes too long", len(tuple)-at)}
 	}
 	for _, c := range rel.copies {
-		set(row, c.to, get(row, c.from))
+		set(&row, c.to, get(&row, c.from))
 	}
-	return nil
+	kind, err := d.event(rel, here, &row)
+	clear(rel.extra) // it points into the caller's message
+	return kind, err
 }
 
 // event copies the row into the block.

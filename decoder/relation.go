@@ -144,6 +144,11 @@ func (rel *relation) badColumn(err error) string {
 	return bad.Column
 }
 
+// fail is an error about attribute i of a row.
+func (rel *relation) fail(here Position, i int, err error) error {
+	return &DecodeError{Position: here, Relation: rel.name, Column: rel.columns[i], Err: err}
+}
+
 // set puts a value where the configuration wants it.
 func set(row *record.Row, slot int16, value []byte) {
 	if slot < int16(record.NumColumns) {

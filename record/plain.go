@@ -54,94 +54,116 @@ type builder struct {
 	count int
 }
 
-func (b *builder) header(name string, value []byte) span {
-	b.buf = AppendHeader(b.buf, name, value)
+func (b *builder) header(name string, value []byte) (s span) {
+	b.buf, s = appendNamed(b.buf, name, value)
 	b.count++
-	if value == nil {
-		return null()
-	}
-	return span{len(b.buf) - len(value), len(b.buf)}
+	return s
 }
 
-func (b *builder) bytes(value []byte) span {
-	if value == nil {
-		return null()
-	}
-	from := len(b.buf)
-	b.buf = append(b.buf, value...)
-	return span{from, len(b.buf)}
+func (b *builder) bytes(value []byte) (s span) {
+	b.buf, s = appendBytes(b.buf, value)
+	return s
 }
 
-func (e *Encoder) appendPlain(dst []byte, row *Row, out *Record) []byte {
-	b := builder{buf: dst, start: len(dst)}
+func appendNamed(buf []byte, name string, value []byte) ([]byte, span) {
+	buf = appendLength(buf, len(name))
+	buf = append(buf, name...)
+	if value == nil {
+		return append(buf, 1), null() // -1
+	}
+	buf = appendLength(buf, len(value))
+	return appendBytes(buf, value)
+}
+
+func appendBytes(buf, value []byte) ([]byte, span) {
+	if value == nil {
+		return buf, null()
+	}
+	from := len(buf)
+	buf = append(buf, value...)
+	return buf, span{from, len(buf)}
+}
+
+// appendPlain works on variables of its own, not by way of a builder: see decoder.decodeRow.
+func (e *Encoder) appendPlain(buf []byte, row *Row, out *Record) []byte {
 	v := &row.Values
-	id, typ, aggType, aggID := null(), null(), null(), null()
+	typ, aggType, aggID := null(), null(), null()
 	if v[ColEventID] == nil {
 		out.Refused = refusedNoID
 	}
-	id = b.header(HeaderEventID, v[ColEventID])
+	start, count := len(buf), 1
+	buf, id := appendNamed(buf, HeaderEventID, v[ColEventID])
 	if e.shape.Mapped[ColEventType] {
-		typ = b.header(HeaderEventType, v[ColEventType])
+		buf, typ = appendNamed(buf, HeaderEventType, v[ColEventType])
+		count++
 	}
 	if e.shape.Mapped[ColAggregateType] {
-		aggType = b.header(HeaderAggregateType, v[ColAggregateType])
+		buf, aggType = appendNamed(buf, HeaderAggregateType, v[ColAggregateType])
+		count++
 	}
 	if e.shape.Mapped[ColAggregateID] {
-		aggID = b.header(HeaderAggregateID, v[ColAggregateID])
+		buf, aggID = appendNamed(buf, HeaderAggregateID, v[ColAggregateID])
+		count++
 	}
-	e.rowHeaders(&b, row, out)
-	e.position(&b, row)
-	headers := span{b.start, len(b.buf)}
+	buf, more := e.appendRowHeaders(buf, row, out)
+	buf, last := e.appendPosition(buf, row)
+	headers := span{start, len(buf)}
 	key := aggID
 	if v[ColPartitionKey] != nil {
-		key = b.bytes(v[ColPartitionKey])
+		buf, key = appendBytes(buf, v[ColPartitionKey])
 	}
-	value := e.rawPayload(&b, row, out)
+	buf, value := e.appendPayload(buf, row, out)
 
-	out.Headers = Headers{Count: b.count, Bytes: headers.in(b.buf)}
-	out.Key, out.Value = key.in(b.buf), value.in(b.buf)
-	out.ID, out.Type, out.AggregateType, out.AggregateID = id.in(b.buf), typ.in(b.buf), aggType.in(b.buf), aggID.in(b.buf)
-	return b.buf
+	out.Headers = Headers{Count: count + more + last, Bytes: headers.in(buf)}
+	out.Key, out.Value = key.in(buf), value.in(buf)
+	out.ID, out.Type, out.AggregateType, out.AggregateID = id.in(buf), typ.in(buf), aggType.in(buf), aggID.in(buf)
+	return buf
 }
 
-// rawPayload appends the payload's own bytes: text as Postgres sends it, bytea unpacked.
-func (e *Encoder) rawPayload(b *builder, row *Row, out *Record) span {
+func (e *Encoder) rawPayload(b *builder, row *Row, out *Record) (s span) {
+	b.buf, s = e.appendPayload(b.buf, row, out)
+	return s
+}
+
+// appendPayload appends the payload's own bytes: text as Postgres sends it, bytea unpacked.
+func (e *Encoder) appendPayload(buf []byte, row *Row, out *Record) ([]byte, span) {
 	p := row.Values[ColPayload]
 	if e.payload != payloadBytes || p == nil {
-		return b.bytes(p)
+		return appendBytes(buf, p)
 	}
-	from := len(b.buf)
+	from := len(buf)
 	if len(p) >= 2 && p[0] == '\\' && p[1] == 'x' && len(p)%2 == 0 {
-		b.buf = slices.Grow(b.buf, hex.DecodedLen(len(p)-2))
-		n, err := hex.Decode(b.buf[from:cap(b.buf)], p[2:])
+		buf = slices.Grow(buf, hex.DecodedLen(len(p)-2))
+		n, err := hex.Decode(buf[from:cap(buf)], p[2:])
 		if err == nil {
-			b.buf = b.buf[:from+n]
-			return span{from, from + n}
+			return buf[:from+n], span{from, from + n}
 		}
 	}
 	out.Refused = refusedBytea
-	return b.bytes(p)
+	return appendBytes(buf, p)
 }
 
-// rowHeaders appends the members of the row's headers that do not collide with ours. Headers that cannot be read leave no
-// trace but in Refused.
 func (e *Encoder) rowHeaders(b *builder, row *Row, out *Record) {
+	var n int
+	b.buf, n = e.appendRowHeaders(b.buf, row, out)
+	b.count += n
+}
+
+// appendRowHeaders appends the members of the row's headers that do not collide with ours. Headers that cannot be read leave
+// no trace but in Refused.
+func (e *Encoder) appendRowHeaders(buf []byte, row *Row, out *Record) ([]byte, int) {
 	text := row.Values[ColHeaders]
-	if text == nil {
-		return
+	if text == nil || string(text) == "{}" {
+		return buf, 0
 	}
-	length, count := len(b.buf), b.count
+	length, count := len(buf), 0
 	s := jsontext.Scanner{Data: text}
 	if !s.Begin() {
 		out.Refused = refusedHeaders
-		return
+		return buf, 0
 	}
-	for {
-		m, more := s.Next()
-		if !more {
-			break
-		}
-		name := m.Name
+	for m, more := s.Next(); more; m, more = s.Next() {
+		name, value := m.Name, m.Value
 		if m.NameEscaped {
 			e.scratch = jsontext.AppendUnescaped(e.scratch[:0], m.Name)
 			name = e.scratch
@@ -149,21 +171,21 @@ func (e *Encoder) rowHeaders(b *builder, row *Row, out *Record) {
 		if e.reserved(name) {
 			continue
 		}
-		b.buf = appendLength(b.buf, len(name))
-		b.buf = append(b.buf, name...)
-		value := m.Value
+		buf = appendLength(buf, len(name))
+		buf = append(buf, name...)
 		if m.ValueEscaped {
 			e.scratch = jsontext.AppendUnescaped(e.scratch[:0], m.Value)
 			value = e.scratch
 		}
-		b.buf = appendLength(b.buf, len(value))
-		b.buf = append(b.buf, value...)
-		b.count++
+		buf = appendLength(buf, len(value))
+		buf = append(buf, value...)
+		count++
 	}
 	if s.Bad {
-		b.buf, b.count = b.buf[:length], count
 		out.Refused = refusedHeaders
+		return buf[:length], 0
 	}
+	return buf, count
 }
 
 func (e *Encoder) reserved(name []byte) bool {
@@ -179,23 +201,28 @@ func (e *Encoder) reserved(name []byte) bool {
 	return e.f.kind == DebeziumRouter && e.f.debeziumName(name)
 }
 
-// position appends where the row stands, in the order of the package document.
 func (e *Encoder) position(b *builder, row *Row) {
+	var n int
+	b.buf, n = e.appendPosition(b.buf, row)
+	b.count += n
+}
+
+// appendPosition appends where the row stands, in the order of the package document.
+func (e *Encoder) appendPosition(buf []byte, row *Row) ([]byte, int) {
 	if !e.f.position {
-		return
+		return buf, 0
 	}
-	b.buf = append(b.buf, e.f.source...)
-	b.count += e.f.sourceN
-	b.buf = appendLength(b.buf, len(HeaderLSN))
-	b.buf = append(b.buf, HeaderLSN...)
-	b.buf = appendLength(b.buf, 16)
+	buf = append(buf, e.f.source...)
+	buf = appendLength(buf, len(HeaderLSN))
+	buf = append(buf, HeaderLSN...)
+	buf = appendLength(buf, 16)
 	const digits = "0123456789ABCDEF"
 	for shift := 60; shift >= 0; shift -= 4 {
-		b.buf = append(b.buf, digits[row.Commit>>shift&15])
+		buf = append(buf, digits[row.Commit>>shift&15])
 	}
-	b.count++
 	var decimal [10]byte
-	b.header(HeaderIndex, strconv.AppendUint(decimal[:0], uint64(row.Index), 10))
+	buf, _ = appendNamed(buf, HeaderIndex, strconv.AppendUint(decimal[:0], uint64(row.Index), 10))
+	return buf, e.f.sourceN + 2
 }
 
 // appendLength appends n as the zigzag varint that stands before names and values.
