@@ -18,20 +18,21 @@ import (
 )
 
 const (
-	askTimeout   = 3 * time.Second        // for one answer about the cluster
-	hushed       = time.Second            // a request unanswered for that long: look at the cluster
-	minInterval  = 10 * time.Millisecond   // between two looks, doubling while they bring nothing
-	maxInterval  = 250 * time.Millisecond // so a leader's election is seen within that
-	createEvery  = 5 * time.Second
-	manyTopics   = 4096 // names remembered without lanes
+	askTimeout  = 3 * time.Second        // for one answer about the cluster
+	hushed      = time.Second            // a request unanswered for that long: look at the cluster
+	minInterval = 10 * time.Millisecond  // between two looks, doubling while they bring nothing
+	maxInterval = 250 * time.Millisecond // so a leader's election is seen within that
+	createEvery = 5 * time.Second
+	manyTopics  = 4096 // names remembered without lanes
 )
 
 // keeper looks after what the lanes need from the cluster: leaders, partitions, producer ids.
 type keeper struct {
 	s     *Sink
 	conn  *wire.Conn
-	at    int      // which address is tried next
-	known []string // addresses that the cluster named
+	stop  func() bool // undoes what ends conn with the sink
+	at    int         // which address is tried next
+	known []string    // addresses that the cluster named
 }
 
 // keep is the keeper's goroutine.
@@ -132,6 +133,7 @@ func (s *Sink) hushed(now time.Time) bool {
 
 func (k *keeper) hangUp() {
 	if k.conn != nil {
+		k.stop()
 		_ = k.conn.Close()
 		k.conn = nil
 	}
@@ -147,8 +149,12 @@ func (k *keeper) connection(ctx context.Context) (*wire.Conn, error) {
 	addr := all[k.at%len(all)]
 	k.at++
 	conn, err := k.s.dialer.Dial(ctx, addr)
+	if err != nil {
+		return nil, err
+	}
 	k.conn = conn
-	return conn, err
+	k.stop = context.AfterFunc(ctx, func() { _ = conn.Close() })
+	return conn, nil
 }
 
 // look asks for the state of the cluster and acts on it.
@@ -349,7 +355,9 @@ func (k *keeper) create(ctx context.Context, t *topic, res *metadata.Response) {
 	for _, b := range res.Brokers {
 		if b.NodeID == res.ControllerID && len(res.Brokers) > 1 {
 			if conn, err = k.s.dialer.Dial(ctx, address(b)); err == nil {
-				defer func() { _ = conn.Close() }()
+				own := conn
+				defer context.AfterFunc(ctx, func() { _ = own.Close() })()
+				defer func() { _ = own.Close() }()
 			}
 		}
 	}
@@ -378,14 +386,13 @@ func diagnose(err error) (sink.Notice, bool) {
 	var unknown x509.UnknownAuthorityError
 	var host x509.HostnameError
 	var cert *tls.CertificateVerificationError
-	var record tls.RecordHeaderError
 	var code wire.Code
 	switch {
 	case errors.Is(err, wire.ErrAuthentication):
 		return sink.Notice{What: err.Error(), Cure: "correct sink.kafka.sasl (mechanism, user, password or its file); it is read again at each attempt"}, true
 	case errors.As(err, &unknown), errors.As(err, &host), errors.As(err, &cert):
 		return sink.Notice{What: err.Error(), Cure: "name the authority that signed the brokers' certificates in sink.kafka.tls.ca_file"}, true
-	case errors.As(err, &record):
+	case errors.Is(err, wire.ErrNotTLS):
 		return sink.Notice{What: err.Error(), Cure: "this listener speaks plain text: remove sink.kafka.tls or use the TLS listener's port"}, true
 	case errors.As(err, &code) && code.Class() == wire.StateOfSink:
 		return sink.Notice{What: err.Error(), Cure: code.Cure()}, true

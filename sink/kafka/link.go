@@ -63,7 +63,17 @@ func (s *Sink) connect(ctx context.Context, b *broker) {
 		}
 		b.notSoon = now.Add(b.redial.Next())
 		s.need() // its lanes may have moved
+		held := 0
+		if len(b.ready) > 0 {
+			held = b.ready[0].queue.len()
+			if l := b.ready[0]; l.next < len(l.sealed) {
+				held = len(l.sealed[l.next].events)
+			}
+		}
 		s.mu.Unlock()
+		if held > 0 {
+			s.rcv.Attempted(held, "connection")
+		}
 		return
 	}
 	b.redial.Reset()
@@ -178,7 +188,7 @@ func (s *Sink) read(b *broker, k *link) {
 // hangUp ends a link: nobody knows what became of the requests under way.
 func (s *Sink) hangUp(b *broker, k *link, err error) {
 	_ = k.conn.Close()
-	k.writing.Lock() // a write under way has returned
+	k.writing.Lock()   // a write under way has returned
 	k.writing.Unlock() //nolint:staticcheck // only waited for
 	s.mu.Lock()
 	k.broken = true

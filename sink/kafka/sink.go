@@ -153,7 +153,7 @@ func (s *Sink) Status() sink.Status {
 			blame(t.trouble, t.since)
 		}
 		if t.waiting.len() > 0 && now.Sub(t.since) > stalledAfter {
-			st.Stalled = append(st.Stalled, sink.Lane{Name: t.name, Since: t.since, Events: t.waiting.len(), Err: t.trouble})
+			st.Stalled = append(st.Stalled, sink.Lane{Name: t.name, Since: t.since, Events: t.waiting.len(), Err: s.whyWaiting(t)})
 		}
 		for _, l := range t.lanes {
 			if l.barred {
@@ -167,6 +167,16 @@ func (s *Sink) Status() sink.Status {
 	slices.SortFunc(st.Stalled, func(a, b sink.Lane) int { return a.Since.Compare(b.Since) })
 	st.Stalled = st.Stalled[:min(len(st.Stalled), maxStalled)]
 	return st
+}
+
+func (s *Sink) whyWaiting(t *topic) string {
+	switch {
+	case s.trouble != nil:
+		return s.trouble.Error()
+	case t.trouble != "":
+		return t.trouble
+	}
+	return "the brokers have not been asked about the topic yet"
 }
 
 func (l *lane) describe() sink.Lane {

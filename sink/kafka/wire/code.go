@@ -30,13 +30,13 @@ const (
 type Class uint8
 
 const (
-	Retry      Class = iota // send the same bytes again
-	Stored                  // the batch is in the log
-	TooLarge                // refused whole: too large; a part of it may pass
-	Refused                 // an event of it is refused for good
-	BadTopic                // the topic's name is refused
-	LostState               // the partition does not know where this producer's sequence stands
-	StateOfSink             // rights, versions, configuration: nothing that the event could change
+	Retry       Class = iota // send the same bytes again
+	Stored                   // the batch is in the log
+	TooLarge                 // refused whole: too large; a part of it may pass
+	Refused                  // an event of it is refused for good
+	BadTopic                 // the topic's name is refused
+	LostState                // the partition does not know where this producer's sequence stands
+	StateOfSink              // rights, versions, configuration: nothing that the event could change
 )
 
 // Class sorts the answers to a produce request. What it does not know is retried: no event is given up for a code that

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"syscall"
 	"time"
 
 	"github.com/segmentio/kafka-go/protocol"
@@ -80,6 +81,10 @@ func (d *Dialer) shake(ctx context.Context, nc net.Conn, addr string) (*Conn, er
 		}
 		secure := tls.Client(nc, conf)
 		if err := secure.HandshakeContext(ctx); err != nil {
+			var garbled tls.RecordHeaderError
+			if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.As(err, &garbled) {
+				err = fmt.Errorf("%w: %w", ErrNotTLS, err)
+			}
 			return nil, fmt.Errorf("TLS handshake with broker %s: %w", addr, err)
 		}
 		c.net = secure

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/segmentio/kafka-go/protocol"
@@ -23,6 +24,9 @@ type Mechanisms func(ctx context.Context) (m sasl.Mechanism, user string, err er
 
 // ErrAuthentication says that the broker does not know these credentials, or that there are none.
 var ErrAuthentication = errors.New("SASL authentication failed")
+
+// ErrNotTLS says that what answered a TLS handshake was no TLS, or nothing.
+var ErrNotTLS = errors.New("the listener does not seem to speak TLS")
 
 // negotiate learns the versions and the distance. A broker that answers late is asked again: what counts is the way, not
 // its first use of a code path.
@@ -63,26 +67,32 @@ func (c *Conn) negotiate() error {
 func (c *Conn) authenticate(ctx context.Context, mechanisms Mechanisms, addr string) error {
 	m, user, err := mechanisms(ctx)
 	if err != nil {
-		return fmt.Errorf("%w for broker %s: read the credentials: %w", ErrAuthentication, addr, err)
+		return fmt.Errorf("%w for %s at broker %s: %w", ErrAuthentication, user, addr, err)
 	}
 	fail := func(what string, err error) error {
 		return fmt.Errorf("%w for %s at broker %s (%s): %s: %w", ErrAuthentication, user, addr, m.Name(), what, err)
 	}
+	lost := func(err error) error {
+		return fmt.Errorf("sign on as %s at broker %s (%s): %w", user, addr, m.Name(), err)
+	}
 	msg, err := c.control.RoundTrip(&saslhandshake.Request{Mechanism: m.Name()})
 	if err != nil {
-		return fail("handshake", err)
+		return lost(err)
 	}
 	if res := msg.(*saslhandshake.Response); res.ErrorCode != 0 {
 		return fail(fmt.Sprintf("the broker offers %v", res.Mechanisms), Code(res.ErrorCode))
 	}
 	state, out, err := m.Start(ctx)
 	if err != nil {
-		return fail("begin", err)
+		return fail("cannot begin", err)
 	}
 	for done := false; !done; {
 		msg, err := c.control.RoundTrip(&saslauthenticate.Request{AuthBytes: out})
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return fail("the broker hung up", err) // some do not say that they refuse
+		}
 		if err != nil {
-			return fail("the broker hung up", err)
+			return lost(err)
 		}
 		res := msg.(*saslauthenticate.Response)
 		if res.ErrorCode != 0 {
@@ -92,7 +102,7 @@ func (c *Conn) authenticate(ctx context.Context, mechanisms Mechanisms, addr str
 			c.Expires = time.Now().Add(time.Duration(res.SessionLifetimeMs) * time.Millisecond * 9 / 10)
 		}
 		if done, out, err = state.Next(ctx, res.AuthBytes); err != nil {
-			return fail("challenge", err)
+			return fail("the broker's challenge", err)
 		}
 	}
 	return nil
