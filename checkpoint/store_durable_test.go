@@ -87,7 +87,7 @@ func TestI1_MarkSurvivesKill9(t *testing.T) {
 			go func() {
 				r := result{m.LSN, m.LSN}
 				for i := range 1 << 20 {
-					if i == 300 {
+					if i == 100 {
 						close(warm)
 					}
 					r.tried = r.acked + 8
@@ -101,7 +101,7 @@ func TestI1_MarkSurvivesKill9(t *testing.T) {
 			select {
 			case <-warm:
 			case <-time.After(60 * time.Second):
-				t.Fatal("300 marks took a minute")
+				t.Fatal("100 marks took a minute")
 			}
 			srv.Kill9()
 			r := <-done
@@ -138,7 +138,7 @@ func TestMarkIsCheap(t *testing.T) {
 			for range 100 { // past the full page image and into pruning
 				next()
 			}
-			const n = 1000
+			const n = 300
 			before := flushed(t, db)
 			began := time.Now()
 			for range n {
