@@ -51,7 +51,8 @@ func TestPostgresLeavesNothingBehind(t *testing.T) {
 			t.Fatal(err)
 		}
 		err := pglogrepl.StartReplication(t.Context(), repl, slot, 0, pglogrepl.StartReplicationOptions{
-			PluginArgs: []string{"proto_version '1'", "publication_names 'p'"}})
+			PluginArgs: []string{"proto_version '1'", "publication_names 'p'"},
+		})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -84,6 +85,12 @@ func Within(dir string) []Process {
 		}
 	}
 	return found
+}
+
+// Environ is our environment without variables of ours: a relay that is started takes an unknown CDC_RELAY_ variable, such
+// as those that tests read, for a mistake, and a known one for its configuration.
+func Environ() []string {
+	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "CDC_RELAY_") })
 }
 
 // Detach makes cmd a server of its own: in its own session, so that no signal to our process group reaches it, and,

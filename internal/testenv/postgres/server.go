@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -25,6 +26,9 @@ const (
 	Superuser = "postgres"
 	Password  = "postgres"
 )
+
+// errEnded stands for a postmaster that ended with code 0 while it should have started.
+var errEnded = errors.New("exit status 0")
 
 // startTimeout bounds a start, crash recovery of a few hundred MB of WAL included.
 const startTimeout = 60 * time.Second
@@ -187,7 +191,7 @@ func (s *Server) awaitReady(ctx context.Context, done <-chan error) error {
 		}
 		select {
 		case end := <-done:
-			return fmt.Errorf("start Postgres %s on port %d: it ended: %v\n%s", s.Version, s.Port, end, tail(s.Log()))
+			return fmt.Errorf("start Postgres %s on port %d: it ended (%w)\n%s", s.Version, s.Port, cmp.Or(end, errEnded), tail(s.Log()))
 		case <-ctx.Done():
 			return fmt.Errorf("start Postgres %s on port %d: %w\n%s", s.Version, s.Port, err, tail(s.Log()))
 		case <-tick.C:

@@ -102,9 +102,9 @@ func (t *tally) take(e event, out io.Writer) {
 func (t *tally) packageEnds(e event, out io.Writer) {
 	text := t.output[place{e.Package, ""}]
 	delete(t.output, place{e.Package, ""})
-	switch {
-	case e.Action == "skip": // it has no tests
-	case e.Action == "pass":
+	switch e.Action {
+	case "skip": // it has no tests
+	case "pass":
 		t.packages++
 		fmt.Fprintf(out, "ok  \t%s\t%.1fs\t%d tests\n", e.Package, e.Elapsed, t.ran[e.Package])
 	default:
