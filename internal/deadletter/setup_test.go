@@ -29,11 +29,7 @@ func setup(t *testing.T) *fixture {
 	ctx := t.Context()
 	pg := testenv.Postgres(t)
 	role, url := pg.CreateRole(t, "REPLICATION")
-	o := migrations.NewOptions()
-	o.RelayRole = role
-	if _, err := migrations.Up(ctx, pg.Conn(t), o); err != nil {
-		t.Fatal(err)
-	}
+	migrate(t, pg.Conn(t), role)
 	slot := pg.SlotName(t)
 	repl := pg.ReplicationConn(t)
 	if _, err := pglogrepl.CreateReplicationSlot(ctx, repl, slot, "pgoutput", pglogrepl.CreateReplicationSlotOptions{}); err != nil {
@@ -44,9 +40,18 @@ func setup(t *testing.T) *fixture {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	pg.Exec(t, `INSERT INTO cdc_relay.checkpoint (slot, publication, creating, nonce, system_id, incarnation, fingerprint,
-		timeline, lsn, horizon_xid, horizon_lsn) VALUES ($1, 'cdc_relay', false, '', '1', 'inc', '', 1, '0/1000', '3', '0/0')`, slot)
+	pg.Exec(t, `INSERT INTO cdc_relay.checkpoint (slot, publication, state, nonce, system_id, incarnation, fingerprint,
+		timeline, lsn, horizon_xid, horizon_lsn) VALUES ($1, 'cdc_relay', 'ready', '', '1', 'inc', '', 1, '0/1000', '3', '0/0')`, slot)
 	return &fixture{pg: pg, slot: slot, pid: repl.PID(), url: url}
+}
+
+func migrate(t testing.TB, conn *pgx.Conn, role string) {
+	t.Helper()
+	o := migrations.NewOptions()
+	o.RelayRole = role
+	if _, err := migrations.Up(t.Context(), conn, o); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (f *fixture) conn(t *testing.T) *pgx.Conn {

@@ -37,7 +37,8 @@ func (m *maintenance) strays(ctx context.Context) (strays, error) {
 // While today has no partition and rows of today lie in the default one, inserts go there at this moment. An INSERT that has
 // chosen the default partition and finds, once it has the lock, that its day was attached meanwhile fails with a check
 // violation; and a move would hold all of them up. So today waits until it is over, and moves wait with it. Days ahead do
-// no harm: rows of today still belong where they are going.
+// no harm: rows of today still belong where they are going. For the same reason a day is moved only when Settle has passed
+// since its end: created_at is when a transaction began.
 func (m *maintenance) makeDays(ctx context.Context) error {
 	s, err := m.strays(ctx)
 	if err != nil {
@@ -68,6 +69,8 @@ func (m *maintenance) makeDays(ctx context.Context) error {
 		case !day.Before(m.today) || covered(m.list, day):
 		case live:
 			m.report.wait(day.Format(time.DateOnly), "its rows are in the default partition, where rows of today are going: they are moved when today is over")
+		case m.o.Now.Sub(day.AddDate(0, 0, 1)) < Settle:
+			m.report.wait(day.Format(time.DateOnly), "its rows are in the default partition, and transactions that began then may still add some: they are moved "+Settle.String()+" after its end")
 		case moves == MaxMoves:
 			m.report.wait(day.Format(time.DateOnly), "its rows are in the default partition, and this call has moved enough")
 		default:

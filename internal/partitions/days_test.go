@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/cdc-relay/cdc-relay/internal/partitions"
+	"github.com/cdc-relay/cdc-relay/internal/testenv"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 func TestDaysAreUTCAcrossDST(t *testing.T) {
@@ -106,9 +108,13 @@ func TestDayThatIsBeingWrittenIsLeftUntilItIsOver(t *testing.T) {
 	}
 	f.insert(t, writer, "now", today.Add(time.Hour))
 
-	r = f.maintain(t, today.AddDate(0, 0, 1), keepAll)
-	if len(r.Moved) != 3 || r.DefaultRows != 0 || len(r.Waiting) != 0 {
-		t.Errorf("the day after: got %+v, want three days moved", r)
+	wantWaiting(t, f.maintain(t, today.AddDate(0, 0, 1).Add(partitions.Settle-time.Second), keepAll), "2040-05-05", "after its end")
+	r = f.maintain(t, today.AddDate(0, 0, 1).Add(partitions.Settle), keepAll)
+	if len(r.Moved) != 1 || r.DefaultRows != 0 || len(r.Waiting) != 0 {
+		t.Errorf("the day after: got %+v, want the day moved", r)
+	}
+	if n := f.count(t, "SELECT count(*) FROM outbox_p20400503") + f.count(t, "SELECT count(*) FROM outbox_p20400508"); n != 2 {
+		t.Errorf("rows of the other days: got %d, want 2", n)
 	}
 	if n := f.count(t, "SELECT count(*) FROM outbox_p20400505"); n != 2 {
 		t.Errorf("rows of the day: got %d, want 2", n)
@@ -190,7 +196,7 @@ func (f *fixture) whileInserting(t *testing.T, at time.Time, what func()) (slowe
 func TestTwoAtOnceDoNoHarm(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
-	now := day(2040, 1, 1)
+	now := day(2040, 1, 1).Add(partitions.Settle)
 	f.insert(t, f.root, "missed", now.AddDate(0, 0, -1))
 	other := f.connect(t)
 	o := partitions.NewOptions("public.outbox")
@@ -230,5 +236,36 @@ func TestOnlyTheOwnerAndOnlyOutboxes(t *testing.T) {
 	}
 	if _, err := partitions.Maintain(t.Context(), f.conn, partitions.Options{}); err == nil {
 		t.Error("options without anything were accepted")
+	}
+}
+
+// Why a day that is being written is left alone: this is what Postgres does to an INSERT that waits for the default
+// partition while its day is attached.
+func TestInsertThatWaitsForTheDefaultPartitionFailsWhenItsDayIsAttached(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	at := day(2040, 5, 5)
+	f.exec(t, f.root, "BEGIN; LOCK TABLE outbox_default IN ACCESS EXCLUSIVE MODE")
+	writer := f.pg.Conn(t)
+	failed := make(chan error, 1)
+	go func() {
+		_, err := writer.Exec(t.Context(), `INSERT INTO outbox (aggregate_type, aggregate_id, event_type, payload, created_at)
+			VALUES ('order', 'x', 'made', '{}', $1)`, at)
+		failed <- err
+	}()
+	watch := f.pg.Conn(t)
+	testenv.Eventually(t, 10*time.Second, func() error {
+		var waits bool
+		err := watch.QueryRow(t.Context(), "SELECT coalesce(wait_event_type = 'Lock', false) FROM pg_stat_activity WHERE pid = $1", writer.PgConn().PID()).Scan(&waits)
+		if err == nil && !waits {
+			err = errors.New("the insert does not wait")
+		}
+		return err
+	})
+	f.exec(t, f.root, "SELECT cdc_relay.partition_make_v1('', NULL, 'public.outbox', '2040-05-05')")
+	f.exec(t, f.root, "COMMIT")
+	var pg *pgconn.PgError
+	if err := <-failed; !errors.As(err, &pg) || pg.Code != "23514" {
+		t.Errorf("got %v, want a check violation", err)
 	}
 }

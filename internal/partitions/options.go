@@ -19,6 +19,9 @@ const (
 // MaxMoves is how many days one Maintain moves at most, oldest first.
 const MaxMoves = 10
 
+// Settle is how long after its end a day is moved out of the default partition at the earliest.
+const Settle = time.Hour
+
 // Options says what Maintain does. Start from NewOptions: a zero field is a value, not a default.
 type Options struct {
 	Table        string // schema.table
@@ -33,8 +36,8 @@ type Options struct {
 
 	// LockTimeout bounds each wait for a lock, and so how long inserts queue behind us. Default 100 ms.
 	LockTimeout time.Duration
-	// HoldTimeout bounds attaching a day while rows of today go to the default partition: ATTACH reads that under an
-	// exclusive lock. Default 2 s.
+	// HoldTimeout bounds what is done under a lock that inserts of today need: dropping a day, and attaching one while
+	// rows of today go to the default partition, which ATTACH reads. Default 2 s.
 	HoldTimeout time.Duration
 	// Attempts is how often a step is tried when a lock could not be had, LockTimeout apart, before the next call gets
 	// its turn. Default 3.

@@ -22,7 +22,7 @@ func (m *maintenance) retire(ctx context.Context) error {
 				break
 			}
 			var why *string
-			held, err := m.step(ctx, 0, "SELECT state, why FROM cdc_relay.partition_retire_v1($1, $2, $3, $4, $5, $6)",
+			held, err := m.step(ctx, m.o.HoldTimeout, "SELECT state, why FROM cdc_relay.partition_retire_v1($1, $2, $3, $4, $5, $6)",
 				[]any{m.o.Slot, m.pid(), m.o.Table, p.oid, m.o.Keep, m.o.Now}, []any{&state, &why})
 			if err != nil {
 				return wrap("retire "+p.Name, m.o.Table, err)

@@ -73,8 +73,8 @@ func (f *fixture) count(t *testing.T, sql string) (n int) {
 // mark writes a mark for a slot; lsn is SQL.
 func (f *fixture) mark(t *testing.T, slot, lsn string) {
 	t.Helper()
-	f.exec(t, f.root, `INSERT INTO cdc_relay.checkpoint (slot, publication, creating, nonce, system_id, incarnation, fingerprint,
-		timeline, lsn, horizon_xid, horizon_lsn) VALUES ('`+slot+`', 'cdc_relay', false, '', '1', 'inc', '', 1, `+lsn+`, '3', '0/0')
+	f.exec(t, f.root, `INSERT INTO cdc_relay.checkpoint (slot, publication, state, nonce, system_id, incarnation, fingerprint,
+		timeline, lsn, horizon_xid, horizon_lsn) VALUES ('`+slot+`', 'cdc_relay', 'ready', '', '1', 'inc', '', 1, `+lsn+`, '3', '0/0')
 		ON CONFLICT (slot) DO UPDATE SET lsn = excluded.lsn`)
 }
 
