@@ -241,6 +241,9 @@ func newPublicationDrop(p *cli.Program) *cobra.Command {
 				return err
 			}
 			return withOwner(ctx, p, "publication drop", func(_ *config.Config, conn *pgx.Conn) error {
+				if _, err := replication.LookPublication(ctx, conn, name); errors.Is(err, replication.ErrPublicationMissing) {
+					return cli.Exit(cli.Failed, fmt.Errorf("publication %q does not exist; nothing was dropped", name))
+				}
 				if err := replication.DropPublication(ctx, conn, name); err != nil {
 					return err
 				}

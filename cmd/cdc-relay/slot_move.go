@@ -63,15 +63,15 @@ func dropSlot(ctx context.Context, p *cli.Program, conn *pgx.Conn, name string) 
 		p.Say("dropped slot %s", name)
 	}
 	forgot := checkpoint.NewStore(conn, name).Forget(ctx, who(p))
-	if forgot == nil {
+	noMark := errors.Is(forgot, checkpoint.ErrNoMark) || errors.Is(forgot, checkpoint.ErrNoSchema)
+	switch {
+	case forgot == nil:
 		p.Say("forgot the mark of slot %s", name)
 		return nil
-	}
-	if !missing && (errors.Is(forgot, checkpoint.ErrNoMark) || errors.Is(forgot, checkpoint.ErrNoSchema)) {
+	case noMark && missing:
+		return cli.Exit(cli.Failed, fmt.Errorf("slot %q does not exist and has no mark; nothing was dropped", name))
+	case noMark:
 		return nil
-	}
-	if missing {
-		return errors.Join(err, forgot)
 	}
 	return forgot
 }
