@@ -38,15 +38,11 @@ func (s *Store) list(ctx context.Context, f Filter, limit int, payload bool) ([]
 
 // Show returns one dead letter whole, or ErrNotFound.
 func (s *Store) Show(ctx context.Context, id int64) (Letter, error) {
-	rows, err := s.conn.Query(ctx, "SELECT "+letterColumns+" FROM cdc_relay.dead_letter_show_v1($1, $2)", s.slot, id)
+	letters, err := s.list(ctx, Filter{After: id - 1}, 1, true)
 	if err != nil {
-		return Letter{}, s.wrap("show dead letter", err)
+		return Letter{}, err
 	}
-	letters, err := pgx.CollectRows(rows, scanLetter)
-	if err != nil {
-		return Letter{}, s.wrap("show dead letter", err)
-	}
-	if len(letters) == 0 {
+	if len(letters) == 0 || letters[0].ID != id {
 		return Letter{}, fmt.Errorf("dead letter %d of slot %q: %w", id, s.slot, ErrNotFound)
 	}
 	return letters[0], nil

@@ -18,8 +18,7 @@
 
 CREATE TABLE IF NOT EXISTS cdc_relay.dead_letter (
     id             bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    slot           text        NOT NULL,
-    incarnation    text        NOT NULL,
+    slot           text NOT NULL, incarnation text NOT NULL,
     era            bigint      NOT NULL,              -- rises with each incarnation: positions of two do not compare
     commit_lsn     pg_lsn      NOT NULL,
     idx            bigint      NOT NULL,
@@ -33,23 +32,19 @@ CREATE TABLE IF NOT EXISTS cdc_relay.dead_letter (
     header_count   integer     NOT NULL DEFAULT 0,
     commit_time    timestamptz,
     partition      integer,                           -- null: by the key
-    event_id       text        NOT NULL DEFAULT '',
-    event_type     text        NOT NULL DEFAULT '',
-    aggregate_type text        NOT NULL DEFAULT '',
-    aggregate_id   text        NOT NULL DEFAULT '',
-    source_table   text        NOT NULL DEFAULT '',
-    seq            bigint      NOT NULL DEFAULT 0,
-    xid            bigint      NOT NULL DEFAULT 0,
+    event_id       text NOT NULL DEFAULT '', event_type   text NOT NULL DEFAULT '',
+    aggregate_type text NOT NULL DEFAULT '', aggregate_id text NOT NULL DEFAULT '',
+    source_table   text NOT NULL DEFAULT '',
+    seq            bigint NOT NULL DEFAULT 0, xid bigint NOT NULL DEFAULT 0,
     reason         text        NOT NULL,
     error          text        NOT NULL DEFAULT '',
     tries          integer     NOT NULL DEFAULT 0,    -- how often a requeue was rejected again
     parked_at      timestamptz NOT NULL DEFAULT now(),
     state          text        NOT NULL
         CHECK (state IN ('parked', 'dead', 'requeue', 'drop', 'requeued', 'dropped', 'skipped')),
-    state_by       text        NOT NULL DEFAULT '',   -- who asked for the state; '': the relay
-    state_at       timestamptz NOT NULL DEFAULT now(),
-    state_why      text        NOT NULL DEFAULT '',
-    resolved_at    timestamptz,
+    state_by       text NOT NULL DEFAULT '',          -- who asked for the state; '': the relay
+    state_why      text NOT NULL DEFAULT '',
+    state_at       timestamptz NOT NULL DEFAULT now(), resolved_at timestamptz,
     CONSTRAINT dead_letter_position UNIQUE (slot, incarnation, commit_lsn, idx)
 );
 
@@ -80,11 +75,17 @@ $$;
 CREATE OR REPLACE FUNCTION cdc_relay.require_owner_v1(p_slot text, p_pid integer) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM 1 FROM pg_replication_slots s WHERE s.slot_name = p_slot AND s.active_pid = p_pid;
-    IF NOT FOUND THEN
+    IF NOT EXISTS (SELECT FROM pg_replication_slots s WHERE s.slot_name = p_slot AND s.active_pid = p_pid) THEN
         RAISE EXCEPTION 'walsender % does not own slot %', p_pid, p_slot USING ERRCODE = 'CDR01';
     END IF;
 END $$;
+
+-- era_v1 ranks a slot's incarnations as they came.
+CREATE OR REPLACE FUNCTION cdc_relay.era_v1(p_slot text, p_incarnation text) RETURNS bigint
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce((SELECT d.era FROM cdc_relay.dead_letter d WHERE d.slot = p_slot AND d.incarnation = p_incarnation LIMIT 1),
+                    (SELECT max(d.era) + 1 FROM cdc_relay.dead_letter d WHERE d.slot = p_slot), 1)
+$$;
 
 -- park_v1 files events and parks their keys; done twice it changes nothing. It answers each row's state: a row that was
 -- resolved before stays so, and does not park its key again.
@@ -105,12 +106,7 @@ BEGIN
     PERFORM cdc_relay.require_owner_v1(p_slot, p_pid);
     -- Acks rest on these rows.
     PERFORM set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') IN ('off', 'local');
-
-    SELECT d.era INTO v_era FROM cdc_relay.dead_letter d WHERE d.slot = p_slot AND d.incarnation = p_incarnation LIMIT 1;
-    IF NOT FOUND THEN
-        SELECT coalesce(max(d.era), 0) + 1 INTO v_era FROM cdc_relay.dead_letter d WHERE d.slot = p_slot;
-    END IF;
-
+    v_era := cdc_relay.era_v1(p_slot, p_incarnation);
     FOR r IN
         SELECT DISTINCT ON (1) cdc_relay.lane_v1(t.topic, t.key) AS lane, t.topic, t.key
         FROM unnest(p_alone, p_topic, p_key) AS t (alone, topic, key) WHERE NOT t.alone ORDER BY 1
@@ -120,13 +116,10 @@ BEGIN
         ON CONFLICT (slot, lane) DO UPDATE SET slot = EXCLUDED.slot;
         v_lanes := v_lanes || r.lane;
     END LOOP;
-
     INSERT INTO cdc_relay.dead_letter (slot, incarnation, era, commit_lsn, idx, lane, alone, topic, key, value, headers,
-        header_count, commit_time, partition, event_id, event_type, aggregate_type, aggregate_id, source_table, seq, xid,
-        reason, error, state)
-    SELECT p_slot, p_incarnation, v_era, t.commit_lsn, t.idx, t.lane, t.alone, t.topic, t.key, t.value, t.headers,
-        t.header_count, t.commit_time, t.partition, t.event_id, t.event_type, t.aggregate_type, t.aggregate_id,
-        t.source_table, t.seq, t.xid, t.reason, t.error,
+        header_count, commit_time, partition, event_id, event_type, aggregate_type, aggregate_id, source_table, seq, xid, reason, error, state)
+    SELECT p_slot, p_incarnation, v_era, t.commit_lsn, t.idx, t.lane, t.alone, t.topic, t.key, t.value, t.headers, t.header_count,
+        t.commit_time, t.partition, t.event_id, t.event_type, t.aggregate_type, t.aggregate_id, t.source_table, t.seq, t.xid, t.reason, t.error,
         CASE WHEN t.alone THEN 'dead'
              -- An earlier event that comes after a later one of its key was requeued goes with it: order.
              WHEN k.draining OR EXISTS (
@@ -137,8 +130,7 @@ BEGIN
     FROM (
         SELECT u.*, cdc_relay.lane_v1(u.topic, u.key) AS lane
         FROM unnest(p_commit_lsn, p_idx, p_alone, p_topic, p_key, p_value, p_headers, p_header_count, p_commit_time,
-                    p_partition, p_event_id, p_event_type, p_aggregate_type, p_aggregate_id, p_source_table, p_seq,
-                    p_xid, p_reason, p_error) WITH ORDINALITY
+                    p_partition, p_event_id, p_event_type, p_aggregate_type, p_aggregate_id, p_source_table, p_seq, p_xid, p_reason, p_error) WITH ORDINALITY
           AS u (commit_lsn, idx, alone, topic, key, value, headers, header_count, commit_time, partition, event_id,
                 event_type, aggregate_type, aggregate_id, source_table, seq, xid, reason, error, ord)
     ) t
@@ -151,7 +143,6 @@ BEGIN
     WHERE k.slot = p_slot AND k.lane = ANY (v_lanes) AND NOT EXISTS (
         SELECT 1 FROM cdc_relay.dead_letter d WHERE d.slot = k.slot AND d.lane = k.lane AND NOT d.alone
           AND d.state IN ('parked', 'requeue', 'drop'));
-
     RETURN QUERY
         SELECT t.ord, d.id, d.state
         FROM unnest(p_commit_lsn, p_idx) WITH ORDINALITY AS t (commit_lsn, idx, ord)
@@ -197,19 +188,16 @@ DECLARE
 BEGIN
     PERFORM cdc_relay.require_owner_v1(p_slot, p_pid);
     PERFORM set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') IN ('off', 'local');
-
     SELECT coalesce(array_agg(x.lane), '{}') INTO v_lanes FROM (
         SELECT k.lane FROM cdc_relay.parked_key k
         WHERE k.slot = p_slot AND k.lane IN (
             SELECT d.lane FROM cdc_relay.dead_letter d WHERE d.id = ANY (p_id) AND d.slot = p_slot AND NOT d.alone)
         ORDER BY k.lane FOR UPDATE) x;
-
     UPDATE cdc_relay.dead_letter d SET state = t.result, resolved_at = now()
     FROM unnest(p_id, p_result) AS t (id, result)
     WHERE d.id = t.id AND d.slot = p_slot
       AND (t.result = 'requeued' AND d.state IN ('parked', 'dead', 'requeue', 'drop')
         OR t.result = 'dropped' AND d.state = 'drop');
-
     FOR r IN
         UPDATE cdc_relay.dead_letter d
         SET state = CASE WHEN d.alone THEN 'dead' ELSE 'parked' END, reason = t.reason, error = t.error,
@@ -224,7 +212,6 @@ BEGIN
         WHERE d.slot = p_slot AND d.lane = r.lane AND d.state = 'requeue' AND NOT d.alone
           AND (d.era, d.commit_lsn, d.idx) > (r.era, r.commit_lsn, r.idx);
     END LOOP;
-
     RETURN QUERY
         DELETE FROM cdc_relay.parked_key k
         WHERE k.slot = p_slot AND k.lane = ANY (v_lanes) AND NOT EXISTS (
@@ -292,18 +279,11 @@ BEGIN
         ORDER BY d.id LIMIT p_rows
     LOOP
         IF NOT p_payload THEN
-            r.value := NULL;
-            r.headers := '';
-            r.header_count := 0;
+            r.value := NULL; r.headers := ''; r.header_count := 0;
         END IF;
         RETURN NEXT r;
     END LOOP;
 END $$;
-
-CREATE OR REPLACE FUNCTION cdc_relay.dead_letter_show_v1(p_slot text, p_id bigint) RETURNS SETOF cdc_relay.dead_letter
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT d.* FROM cdc_relay.dead_letter d WHERE d.slot = p_slot AND d.id = p_id
-$$;
 
 -- dead_letter_mark_v1 marks rows for the owner. p_scope: ids, key (p_topic, p_key) or all. A requeue of rows by id takes
 -- the earlier parked rows of their keys along (earlier). A whole key, or all, drains: what is parked behind it from now on
@@ -317,13 +297,9 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_lanes bytea[];
 BEGIN
-    IF coalesce(p_who, '') = '' THEN
-        RAISE EXCEPTION 'say who asks' USING ERRCODE = 'invalid_parameter_value';
+    IF coalesce(p_who, '') = '' OR p_state NOT IN ('requeue', 'drop') OR p_scope NOT IN ('ids', 'key', 'all') THEN
+        RAISE EXCEPTION '% asks to mark % of %', p_who, p_state, p_scope USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    IF p_state NOT IN ('requeue', 'drop') OR p_scope NOT IN ('ids', 'key', 'all') THEN
-        RAISE EXCEPTION 'unknown mark % of %', p_state, p_scope USING ERRCODE = 'invalid_parameter_value';
-    END IF;
-
     SELECT coalesce(array_agg(x.lane), '{}') INTO v_lanes FROM (
         SELECT k.lane FROM cdc_relay.parked_key k
         WHERE k.slot = p_slot AND CASE p_scope
@@ -335,7 +311,6 @@ BEGIN
     keys := cardinality(v_lanes);
     earlier := 0;
     refused := '{}';
-
     IF p_scope = 'ids' THEN
         UPDATE cdc_relay.dead_letter d SET state = p_state, state_by = p_who, state_at = now(), state_why = p_why
         WHERE d.slot = p_slot AND d.id = ANY (p_ids) AND d.state IN ('parked', 'dead', 'requeue', 'drop')
@@ -376,7 +351,6 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_incarnation text;
     v_mark        pg_lsn;
-    v_era         bigint;
     v_id          bigint;
     v_state       text;
 BEGIN
@@ -386,18 +360,13 @@ BEGIN
     SELECT c.incarnation, c.lsn INTO v_incarnation, v_mark FROM cdc_relay.checkpoint c WHERE c.slot = p_slot;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'slot % has no mark', p_slot USING ERRCODE = 'CDR02';
-    END IF;
-    IF p_commit_lsn < v_mark THEN
+    ELSIF p_commit_lsn < v_mark THEN
         RAISE EXCEPTION 'position %/% lies before the mark % of slot %: it is passed already', p_commit_lsn, p_idx, v_mark, p_slot
             USING ERRCODE = 'CDR03';
     END IF;
-    SELECT d.era INTO v_era FROM cdc_relay.dead_letter d WHERE d.slot = p_slot AND d.incarnation = v_incarnation LIMIT 1;
-    IF NOT FOUND THEN
-        SELECT coalesce(max(d.era), 0) + 1 INTO v_era FROM cdc_relay.dead_letter d WHERE d.slot = p_slot;
-    END IF;
     INSERT INTO cdc_relay.dead_letter (slot, incarnation, era, commit_lsn, idx, lane, alone, topic, reason, state, state_by,
         state_why, resolved_at)
-    VALUES (p_slot, v_incarnation, v_era, p_commit_lsn, p_idx, '', true, '', 'skipped', 'skipped', p_who, p_why, now())
+    VALUES (p_slot, v_incarnation, cdc_relay.era_v1(p_slot, v_incarnation), p_commit_lsn, p_idx, '', true, '', 'skipped', 'skipped', p_who, p_why, now())
     ON CONFLICT ON CONSTRAINT dead_letter_position DO NOTHING
     RETURNING id INTO v_id;
     IF v_id IS NULL THEN
@@ -417,17 +386,14 @@ END $$;
 
 REVOKE ALL ON cdc_relay.dead_letter, cdc_relay.parked_key FROM PUBLIC;
 REVOKE ALL ON FUNCTION
-    cdc_relay.lane_v1(text, bytea), cdc_relay.require_owner_v1(text, integer),
+    cdc_relay.lane_v1(text, bytea), cdc_relay.era_v1(text, text), cdc_relay.require_owner_v1(text, integer),
     cdc_relay.park_v1(text, integer, text, pg_lsn[], bigint[], boolean[], text[], bytea[], bytea[], bytea[], integer[],
         timestamptz[], integer[], text[], text[], text[], text[], text[], bigint[], bigint[], text[], text[]),
-    cdc_relay.dead_letter_pending_v1(text, integer, bigint, bigint[]),
+    cdc_relay.dead_letter_pending_v1(text, integer, bigint, bigint[]), cdc_relay.parked_keys_v1(text, bytea, integer),
     cdc_relay.dead_letter_done_v1(text, integer, bigint[], text[], text[], text[]),
-    cdc_relay.parked_keys_v1(text, bytea, integer),
-    cdc_relay.dead_letter_verdicts_v1(text, text, pg_lsn, bigint, integer),
-    cdc_relay.dead_letter_counts_v1(text),
+    cdc_relay.dead_letter_verdicts_v1(text, text, pg_lsn, bigint, integer), cdc_relay.dead_letter_counts_v1(text),
     cdc_relay.dead_letter_prune_v1(text, integer, pg_lsn, interval, integer),
     cdc_relay.dead_letter_list_v1(text, text[], text, bytea, text, bigint, integer, boolean),
-    cdc_relay.dead_letter_show_v1(text, bigint),
     cdc_relay.dead_letter_mark_v1(text, text, text, bigint[], text, bytea, text, text),
     cdc_relay.skip_v1(text, pg_lsn, bigint, text, text)
     FROM PUBLIC;
