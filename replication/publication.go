@@ -41,10 +41,7 @@ SELECT p.pubname::text, pg_catalog.pg_get_userbyid(p.pubowner)::text, p.puballta
        %s,
        coalesce((SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
                     'Schema', n.nspname, 'Name', c.relname, 'Partitioned', c.relkind = 'p', 'Partition', c.relispartition,
-                    'Filter', coalesce(pg_catalog.pg_get_expr((pg_catalog.to_jsonb(r) ->> 'prqual')::pg_catalog.pg_node_tree, r.prrelid), ''),
-                    'Columns', (SELECT pg_catalog.jsonb_agg(a.attname ORDER BY a.attnum) FROM pg_catalog.pg_attribute a
-                                 WHERE a.attrelid = r.prrelid AND a.attnum = ANY (pg_catalog.string_to_array(pg_catalog.to_jsonb(r) ->> 'prattrs', ' ')::smallint[]))
-                  ) ORDER BY n.nspname, c.relname)
+                    'Filter', %s, 'Columns', %s) ORDER BY n.nspname, c.relname)
                    FROM pg_catalog.pg_publication_rel r
                    JOIN pg_catalog.pg_class c ON c.oid = r.prrelid
                    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -73,17 +70,20 @@ func LookPublication(ctx context.Context, db DB, name string) (*Publication, err
 }
 
 func queryPublications(ctx context.Context, db DB, where string, args ...any) ([]Publication, error) {
-	// pg_publication_namespace came with 15: it cannot even be named before.
-	var schemas bool
-	if err := db.QueryRow(ctx, "SELECT pg_catalog.to_regclass('pg_catalog.pg_publication_namespace') IS NOT NULL").Scan(&schemas); err != nil {
+	// Schemas, filters and column lists came with 15: before, the catalog has no names for them.
+	var since15 bool
+	if err := db.QueryRow(ctx, "SELECT pg_catalog.current_setting('server_version_num')::int >= 150000").Scan(&since15); err != nil {
 		return nil, err
 	}
-	column := "ARRAY[]::text[]"
-	if schemas {
-		column = `ARRAY(SELECT n.nspname::text FROM pg_catalog.pg_publication_namespace s JOIN pg_catalog.pg_namespace n ON n.oid = s.pnnspid
-		           WHERE s.pnpubid = p.oid ORDER BY 1)`
+	schemas, filter, columns := "ARRAY[]::text[]", "''", "NULL"
+	if since15 {
+		schemas = `ARRAY(SELECT n.nspname::text FROM pg_catalog.pg_publication_namespace s JOIN pg_catalog.pg_namespace n ON n.oid = s.pnnspid
+		            WHERE s.pnpubid = p.oid ORDER BY 1)`
+		filter = "coalesce(pg_catalog.pg_get_expr(r.prqual, r.prrelid), '')"
+		columns = `(SELECT pg_catalog.jsonb_agg(a.attname ORDER BY a.attnum) FROM pg_catalog.pg_attribute a
+		             WHERE a.attrelid = r.prrelid AND a.attnum = ANY (r.prattrs::smallint[]))`
 	}
-	rows, err := db.Query(ctx, fmt.Sprintf(selectPublications, column)+where, args...)
+	rows, err := db.Query(ctx, fmt.Sprintf(selectPublications, schemas, filter, columns)+where, args...)
 	if err != nil {
 		return nil, err
 	}

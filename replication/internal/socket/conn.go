@@ -10,6 +10,11 @@ const (
 	// shows in the latency of a transaction whose messages arrive in more than one read.
 	Gap = 100 * time.Microsecond
 
+	// Streak is how many small reads have to follow each other closely before reads are gathered: more than a transaction of
+	// one row takes, so that at the live edge nothing is ever delayed (p50 36 us after the server's time stamp; 114 when
+	// the second read of each transaction waited).
+	Streak = 8
+
 	// Small is the size in bytes from which a read was worth its system call: some 50 outbox rows.
 	Small = 16 << 10
 )
@@ -21,8 +26,8 @@ const tlsBytes = 64 << 10
 type Conn struct {
 	net.Conn
 	gather bool
-	wait   bool      // the last read was small
-	last   time.Time // when it returned
+	streak int       // small reads, none of which had to wait for its bytes
+	last   time.Time // when the last one returned
 	buf    []byte    // for callers that ask for little: TLS
 	r, w   int
 }
@@ -45,7 +50,7 @@ func Wrap(c net.Conn, silence time.Duration) net.Conn {
 // Gather switches the gathering of reads on or off.
 func (c *Conn) Gather(on bool) { c.gather = on && canPause }
 
-// Read is net.Conn's, later by up to Gap when another read has just returned little.
+// Read is net.Conn's, later by up to Gap when several reads have just returned little.
 func (c *Conn) Read(p []byte) (int, error) {
 	if c.r < c.w {
 		n := copy(p, c.buf[c.r:c.w])
@@ -54,11 +59,6 @@ func (c *Conn) Read(p []byte) (int, error) {
 	}
 	if !c.gather {
 		return c.Conn.Read(p)
-	}
-	if c.wait {
-		if since := time.Since(c.last); since < Gap {
-			pause(Gap - since)
-		}
 	}
 	if len(p) >= Small {
 		return c.read(p)
@@ -76,8 +76,20 @@ func (c *Conn) Read(p []byte) (int, error) {
 }
 
 func (c *Conn) read(p []byte) (int, error) {
+	begin := time.Now()
+	if since := begin.Sub(c.last); c.streak >= Streak && since < Gap {
+		pause(Gap - since)
+		begin = time.Now()
+	}
 	n, err := c.Conn.Read(p)
-	c.wait = n < Small
 	c.last = time.Now()
+	switch {
+	case c.last.Sub(begin) > Gap: // it was idle
+		c.streak = 0
+	case n < Small:
+		c.streak++
+	default:
+		c.streak = Streak - 1 // the next may be small by chance
+	}
 	return n, err
 }
