@@ -9,6 +9,11 @@
 //	timestamptz 2026-01-02T03:04:05.678901Z      string
 //	json, jsonb the text                         string
 //
-// Each line was observed in records of Debezium 3.6.1; any other type is an error, and so is a value that has no such form
-// (NaN, infinity, a year before Christ). Values come in Postgres's text form with DateStyle ISO.
+// Observed in records of Debezium 3.6.1: as headers integers, bool, numeric, timestamp, timestamptz, jsonb and text; in JSON
+// text, null, numeric, timestamp and timestamptz. Concluded from how Java and Kafka Connect write such values, and not yet
+// seen beside a real Debezium: integers, bool, uuid and json in JSON; smallint, uuid, char and json as headers; the exponent of
+// a numeric below 0.000001; and a timestamptz whose microseconds end in zeros, which are left out.
+//
+// Any other type is an error, and so is a value that has no such form (NaN, infinity, a year before Christ). Values come in
+// Postgres's text form with DateStyle ISO.
 package connect

@@ -46,7 +46,7 @@ const (
 	TimestampTZ
 )
 
-// Of knows the types that were observed; any other is an error.
+// Of knows the types of the package document; any other is an error.
 func Of(oid uint32, mod int32) (Field, error) {
 	switch oid {
 	case oidText, oidVarchar, oidBpchar, oidUUID, oidJSON, oidJSONB:
