@@ -202,9 +202,7 @@ func newSlotCreate(p *cli.Program) *cobra.Command {
 func tables(c *config.Config) []string {
 	var list []string
 	for _, o := range c.Outbox {
-		if schema, table, ok := config.SplitTable(o.Table); ok {
-			list = append(list, schema+"."+table)
-		}
+		list = append(list, o.Table)
 	}
 	return list
 }

@@ -128,25 +128,19 @@ func (l *loader) checkNames() {
 	}
 }
 
-var tableName = regexp.MustCompile(`^(?:([a-z_][a-z0-9_$]*|"(?:[^"]|"")+")\.)?([a-z_][a-z0-9_$]*|"(?:[^"]|"")+")$`)
+// Dots divide, and quotes are most likely meant as SQL's: neither may stand inside a name.
+var tableName = regexp.MustCompile(`^(?:([^."\x00-\x20]{1,63})\.)?([^."\x00-\x20]{1,63})$`)
 
-// SplitTable cuts a table's name into schema and table, without quotes; the schema is public when none is written.
+// SplitTable cuts a table's name into schema and table; the schema is public when none is written.
 func SplitTable(name string) (schema, table string, ok bool) {
 	m := tableName.FindStringSubmatch(name)
 	if m == nil {
 		return "", "", false
 	}
-	bare := func(s string) string {
-		if strings.HasPrefix(s, `"`) {
-			return strings.ReplaceAll(s[1:len(s)-1], `""`, `"`)
-		}
-		return s
+	if m[1] == "" {
+		m[1] = "public"
 	}
-	schema, table = bare(m[1]), bare(m[2])
-	if schema == "" {
-		schema = "public"
-	}
-	return schema, table, len(schema) <= 63 && len(table) <= 63
+	return m[1], m[2], true
 }
 
 var placeholder = regexp.MustCompile(`\{([^{}]*)\}`)
@@ -158,7 +152,7 @@ func (l *loader) checkOutbox(i int) {
 		l.cfg.origins[prefix+"table"] = l.cfg.origins[fmt.Sprintf("outbox[%d]", i)]
 	}
 	if _, _, ok := SplitTable(o.Table); !ok {
-		l.wrong(prefix+"table", "%q is no table; write schema.table, lower case or in double quotes", o.Table)
+		l.wrong(prefix+"table", "%q is no table; write schema.table as the catalog spells it, without quotes", o.Table)
 	}
 	for j := range i {
 		if l.cfg.Outbox[j].Table == o.Table && !l.bad[fmt.Sprintf("outbox[%d].table", j)] {

@@ -51,12 +51,25 @@ type Replication struct {
 
 // Outbox is one table that is published.
 type Outbox struct {
-	Table         string            // schema.table, unquoted lower case or quoted
+	Table         string            // schema.table, as the catalog spells it, without quotes
 	Preset        string            // native, debezium
 	Columns       map[string]string // what the relay calls a column -> what the table calls it
 	Topic         string            // rule for rows whose topic is null: "{aggregate_type}"
 	TopicsAllowed []string          // empty: any
 	Format        string            // plain, cloudevents, cloudevents-structured, debezium
+
+	CloudEventsSource string // "": /cdc-relay/<schema.table>
+	Debezium          Debezium
+}
+
+// Debezium are the settings of Debezium's outbox event router that change what a record looks like, and of the Kafka Connect
+// converters around it. The router's topic replacement is Outbox.Topic.
+type Debezium struct {
+	EventKey            string // column; "": the aggregate id
+	RouteByField        string // column; "": the aggregate type
+	AdditionalPlacement string
+	KeyConverter        string // string, json
+	ValueConverter      string // auto, string, binary, json
 }
 
 // Sink is where events go. Kind says which of the others counts.

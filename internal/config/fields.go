@@ -74,7 +74,7 @@ const (
 	DefaultStatusInterval      = time.Second
 	DefaultOutboxTable         = "public.outbox"
 	DefaultTopic               = "{aggregate_type}"
-	DebeziumTopic              = "outbox.event.{aggregate_type}"
+	DebeziumTopic              = "outbox.event.${routedByValue}"
 	DefaultClientID            = "cdc-relay"
 	DefaultBatchBytes          = 900 * KiB
 	DefaultTopicMissingTimeout = time.Minute
@@ -157,7 +157,7 @@ func databaseRows() []Field {
 			at: func(c *Config, _ int) any { return &c.Replication.Publication },
 		},
 		{
-			Path: "replication.status_interval", Default: DefaultStatusInterval, Min: 100 * time.Millisecond, Max: 30 * time.Second,
+			Path: "replication.status_interval", Default: DefaultStatusInterval, Min: 100 * time.Millisecond, Max: 3 * time.Second,
 			Doc: "A status update goes to the server at least this often.",
 			at:  func(c *Config, _ int) any { return &c.Replication.StatusInterval },
 		},
@@ -177,22 +177,22 @@ func ColumnKeys() []string {
 func outboxRows() []Field {
 	return []Field{
 		{
-			Path: "outbox[].table", Default: DefaultOutboxTable, Doc: "Table that applications insert into: `schema.table`, or a table of schema `public`.",
+			Path: "outbox[].table", Default: DefaultOutboxTable, Doc: "Table that applications insert into: `schema.table`, or a table of schema `public`; spelled as the catalog has it, without quotes.",
 			at: func(c *Config, i int) any { return &c.Outbox[i].Table },
 		},
 		{
 			Path: "outbox[].preset", Default: "native", Enum: []string{"native", "debezium"},
-			Doc: "Which columns the table has; `debezium` also changes the defaults of `topic` (to `" + DebeziumTopic + "`) and `format` (to `debezium`).",
+			Doc: "Which columns the table has; with `debezium` the default of `topic` is `" + DebeziumTopic + "`, that of `format` is `debezium`.",
 			at:  func(c *Config, i int) any { return &c.Outbox[i].Preset },
 		},
 		{
 			Path: "outbox[].columns", Unset: "those of the preset", Keys: ColumnKeys(), Example: "event_id=id,payload=body",
-			Doc: "What the table calls a column, where it differs from the preset.",
+			Doc: "What the table calls a column, where it differs from the preset; an empty text: it has none.",
 			at:  func(c *Config, i int) any { return &c.Outbox[i].Columns },
 		},
 		{
 			Path: "outbox[].topic", Default: DefaultTopic,
-			Doc: "Topic of rows whose `topic` is null: text with `{aggregate_type}`, `{aggregate_id}`, `{event_type}`.",
+			Doc: "Topic of rows whose `topic` is null: text with `{aggregate_type}`, `{aggregate_id}`, `{event_type}`, and `${routedByValue}` as Debezium writes it.",
 			at:  func(c *Config, i int) any { return &c.Outbox[i].Topic },
 		},
 		{
@@ -202,6 +202,30 @@ func outboxRows() []Field {
 		{
 			Path: "outbox[].format", Default: "plain", Enum: []string{"plain", "cloudevents", "cloudevents-structured", "debezium"}, Doc: "What a record looks like.",
 			at: func(c *Config, i int) any { return &c.Outbox[i].Format },
+		},
+		{
+			Path: "outbox[].cloudevents_source", Unset: "`/cdc-relay/<schema.table>`", Example: "/shop/orders", Doc: "Attribute `source` of CloudEvents, a URI reference.",
+			at: func(c *Config, i int) any { return &c.Outbox[i].CloudEventsSource },
+		},
+		{
+			Path: "outbox[].debezium.event_key", Unset: "the aggregate id", Doc: "Debezium's `table.field.event.key`: the column of the key.",
+			at: func(c *Config, i int) any { return &c.Outbox[i].Debezium.EventKey },
+		},
+		{
+			Path: "outbox[].debezium.route_by_field", Unset: "the aggregate type", Doc: "Debezium's `route.by.field`: the column behind `${routedByValue}`.",
+			at: func(c *Config, i int) any { return &c.Outbox[i].Debezium.RouteByField },
+		},
+		{
+			Path: "outbox[].debezium.additional_placement", Unset: "none", Example: "type:header:eventType", Doc: "Debezium's `table.fields.additional.placement`, written as there.",
+			at: func(c *Config, i int) any { return &c.Outbox[i].Debezium.AdditionalPlacement },
+		},
+		{
+			Path: "outbox[].debezium.key_converter", Default: "string", Enum: []string{"string", "json"}, Doc: "Which converter of Kafka Connect wrote the keys.",
+			at: func(c *Config, i int) any { return &c.Outbox[i].Debezium.KeyConverter },
+		},
+		{
+			Path: "outbox[].debezium.value_converter", Default: "auto", Enum: []string{"auto", "string", "binary", "json"}, Doc: "Which one wrote the values; `auto`: string or binary, as the payload's type asks for.",
+			at: func(c *Config, i int) any { return &c.Outbox[i].Debezium.ValueConverter },
 		},
 		{
 			Path: "shards", Default: 1, Min: 1, Max: 64, Later: "several slots over one outbox come with `shards plan | apply`",

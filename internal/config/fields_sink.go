@@ -53,7 +53,7 @@ func kafkaRows() []Field {
 			at: func(c *Config, _ int) any { return &c.Sink.Kafka.Compression },
 		},
 		{
-			Path: "sink.kafka.batch_bytes", Default: DefaultBatchBytes, Min: KiB, Max: GiB, Doc: "Largest batch before compression; keep it below the broker's `message.max.bytes`. A larger record travels alone.",
+			Path: "sink.kafka.batch_bytes", Default: DefaultBatchBytes, Min: KiB, Max: 64 * MiB, Doc: "Largest batch before compression; keep it below the broker's `message.max.bytes`. A larger record travels alone.",
 			at: func(c *Config, _ int) any { return &c.Sink.Kafka.BatchBytes },
 		},
 		{

@@ -191,7 +191,7 @@ func (l *loader) finish() {
 	for i := range l.cfg.Outbox {
 		o := &l.cfg.Outbox[i]
 		prefix := fmt.Sprintf("outbox[%d].", i)
-		if o.Preset == "debezium" {
+		if o.Preset == "debezium" || o.Format == "debezium" {
 			for key, set := range map[string]func(){"topic": func() { o.Topic = DebeziumTopic }, "format": func() { o.Format = "debezium" }} {
 				if l.cfg.origins[prefix+key].Layer == LayerDefault && !l.bad[prefix+key] {
 					set()

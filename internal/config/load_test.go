@@ -174,9 +174,17 @@ func TestExpansion(t *testing.T) {
 
 func TestDebeziumTopicRuleNeedsNoEscape(t *testing.T) {
 	t.Parallel()
-	c := mustLoad(t, smallest+"outbox: [{topic: \"x.${routedByValue}\"}]\n", nil)
+	c := mustLoad(t, smallest+"outbox: [{topic: \"x.${routedByValue}\"}, {table: a.b, format: debezium, debezium: {event_key: k}}]\n",
+		[]string{"CDC_RELAY_OUTBOX_1_DEBEZIUM_VALUE_CONVERTER=json"})
 	if got, want := c.Outbox[0].Topic, "x.${routedByValue}"; got != want {
 		t.Errorf("got %q, want %q", got, want)
+	}
+	second := c.Outbox[1]
+	if got, want := second.Topic, DebeziumTopic; got != want {
+		t.Errorf("format debezium: got topic %q, want %q", got, want)
+	}
+	if second.Debezium.EventKey != "k" || second.Debezium.ValueConverter != "json" {
+		t.Errorf("got %+v", second.Debezium)
 	}
 }
 

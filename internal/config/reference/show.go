@@ -44,7 +44,8 @@ func ShowYAML(w io.Writer, c *config.Config) error {
 			list, _, isItem := strings.Cut(sections[depth], "[")
 			newItem = isItem
 			if !isItem || strings.HasSuffix(sections[depth], "[0]") {
-				fmt.Fprintf(b, "%s%s:\n", strings.Repeat("  ", depth), list)
+				inItem := strings.Contains(strings.Join(sections[:depth], "."), "[")
+				fmt.Fprintf(b, "%s%s:\n", strings.Repeat("  ", depth+below(inItem)), list)
 			}
 		}
 		open = sections
@@ -68,6 +69,14 @@ func ShowYAML(w io.Writer, c *config.Config) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// below is how much deeper a section of a list's item stands: the dash takes a step of its own.
+func below(inItem bool) int {
+	if inItem {
+		return 1
+	}
+	return 0
 }
 
 // relevant leaves out the sinks that were not chosen, and the half of each secret that is not used.
