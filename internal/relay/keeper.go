@@ -21,6 +21,8 @@ const (
 	idleMarkBytes = 32 << 20
 	// parkBatch is how many dead letters one statement writes.
 	parkBatch = 200
+	// pruneEvery is how often dead letters that were settled long ago are deleted.
+	pruneEvery = 10 * time.Minute
 	// stallAfter is how long nothing is acknowledged, with events under way, before the relay says so.
 	stallAfter = 10 * time.Second
 )
@@ -44,6 +46,7 @@ type keeper struct {
 	moved   time.Time           // when it was last seen to move
 
 	marked *atomic.Uint64         // LSN that the session may confirm
+	pruned time.Time              // when resolved dead letters were deleted last
 	sample chan checkpoint.Sample // the newest, for the session: room for one
 	finish chan struct{}          // the session drains: write the last mark and return
 }
@@ -122,6 +125,12 @@ func (k *keeper) look(ctx context.Context) error {
 		return err
 	}
 	k.delivery.parking.count(int(counts.Unresolved))
+	if time.Since(k.pruned) > pruneEvery {
+		if err := k.ledger.Prune(ctx, k.walsender, k.written.Confirmed); err != nil {
+			return err
+		}
+		k.pruned = time.Now()
+	}
 	k.watch()
 	k.relay.state.sampled(k.relay, s, counts, k.stalled)
 	return nil
@@ -146,8 +155,6 @@ func (k *keeper) mark(ctx context.Context, now bool) error {
 	case err == nil:
 	case errors.Is(err, checkpoint.ErrPublicationChanged):
 		return &StopError{Code: ExitSlot, Err: fmt.Errorf("%w; rows may have been skipped while the publication was different: `cdc-relay publication accept %s` goes on once that is dealt with", err, k.relay.cfg.Publication)}
-	case errors.Is(err, checkpoint.ErrFenced):
-		return fmt.Errorf("%w (%w)", errStandby, err)
 	case errors.Is(err, checkpoint.ErrNoMark), errors.Is(err, checkpoint.ErrIncarnation):
 		return &StopError{Code: ExitSlot, Err: fmt.Errorf("%w; somebody changed the mark under a running relay", err)}
 	default:

@@ -76,8 +76,8 @@ type Config struct {
 	Sink func(ctx context.Context, to sink.Receiver) (sink.Sink, error)
 
 	// Maintain, when not nil, looks after the outbox's partitions once; it is called at the start of a session and then
-	// every MaintainEvery (default 10 min). It returns true when the session has to begin anew.
-	Maintain      func(ctx context.Context, walsender uint32, marked uint64) (again bool, err error)
+	// every MaintainEvery (default 10 min), with the walsender that holds the slot.
+	Maintain      func(ctx context.Context, walsender uint32) error
 	MaintainEvery time.Duration
 
 	Metrics *metrics.Relay

@@ -77,7 +77,7 @@ func (r *Relay) session(ctx context.Context) (err error) {
 		}
 	})
 	if r.cfg.Maintain != nil {
-		beside.Go(func() { s.maintain(inner, cancel) })
+		beside.Go(func() { s.maintain(inner) })
 	}
 
 	reading, stop := context.WithCancelCause(inner)
@@ -312,18 +312,10 @@ func (s *session) drain(inner context.Context, kept <-chan struct{}) error {
 }
 
 // maintain looks after the outbox's partitions now and then, on a connection of its own.
-func (s *session) maintain(ctx context.Context, cancel context.CancelCauseFunc) {
+func (s *session) maintain(ctx context.Context) {
 	for {
-		again, err := s.relay.cfg.Maintain(ctx, s.conn.PID(), s.marked.Load())
-		switch {
-		case ctx.Err() != nil:
-			return
-		case err != nil:
+		if err := s.relay.cfg.Maintain(ctx, s.conn.PID()); err != nil && ctx.Err() == nil {
 			s.relay.log.Warn().Err(err).Msg("maintenance of the outbox's partitions; it is tried again")
-		case again:
-			cancel(errors.New("rows were moved between partitions: a new session reads them right"))
-			s.stream.Wake()
-			return
 		}
 		if !sleep(ctx, s.relay.cfg.MaintainEvery) {
 			return
@@ -337,6 +329,8 @@ func (r *Relay) diagnose(err error) error {
 	switch {
 	case err == nil, errors.As(err, &stop), errors.Is(err, errStandby), errors.Is(err, context.Canceled):
 		return err
+	case errors.Is(err, checkpoint.ErrFenced), errors.Is(err, deadletter.ErrFenced):
+		return fmt.Errorf("%w: %w", errStandby, err)
 	case errors.Is(err, checkpoint.ErrNoSchema), errors.Is(err, checkpoint.ErrNotGranted):
 		return &StopError{Code: ExitPrecondition, Err: err}
 	}

@@ -154,14 +154,13 @@ func connect(ctx context.Context, d config.Database, name string) (*pgx.Conn, er
 }
 
 // maintainer looks after the partitions of each table once, on a connection that lives as long.
-func maintainer(cfg *config.Config, log zerolog.Logger) func(context.Context, uint32, uint64) (bool, error) {
-	return func(ctx context.Context, walsender uint32, _ uint64) (again bool, err error) {
+func maintainer(cfg *config.Config, log zerolog.Logger) func(context.Context, uint32) error {
+	return func(ctx context.Context, walsender uint32) error {
 		conn, err := connect(ctx, cfg.Database, "cdc-relay maintenance "+cfg.Replication.Slot)
 		if err != nil {
-			return false, err
+			return err
 		}
 		defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-		old := conn.PgConn().ParameterStatus("server_version")
 		for _, o := range cfg.Outbox {
 			options := partitions.NewOptions(o.Table)
 			options.Slot, options.WalsenderPID = cfg.Replication.Slot, walsender
@@ -177,13 +176,11 @@ func maintainer(cfg *config.Config, log zerolog.Logger) func(context.Context, ui
 			line.Str("table", o.Table).Strs("made", report.Made).Strs("dropped", report.Dropped).Int("moved", len(report.Moved)).
 				Int64("deleted", report.Deleted).Int("waiting", len(report.Waiting)).Int("premade_days", report.PremadeDays).
 				Int64("default_rows", report.DefaultRows).Msg("partitions maintained")
-			// A stream of 14 that decoded a table before it was attached as a partition never publishes its rows.
-			again = again || len(report.Moved) > 0 && len(old) > 2 && old[:3] == "14."
 			if err != nil {
-				return again, err
+				return err
 			}
 		}
-		return again, nil
+		return nil
 	}
 }
 
