@@ -72,7 +72,10 @@ func Run(ctx context.Context, o Options) (sum ledger.Summary, err error) {
 	}
 	p := &play{options: o, screen: s, database: d, broker: b, relay: r, consumer: c, books: books}
 	err = p.run(ctx)
-	return books.Final(), err
+	if sum = books.Final(); !sum.OK() {
+		p.explain(cleanup)
+	}
+	return sum, err
 }
 
 // play is the running demo.
@@ -144,6 +147,20 @@ func (p *play) run(ctx context.Context) error {
 	stopScreen()
 	stopConsumer()
 	return group.Wait()
+}
+
+// explain says where to look when a promise was not kept.
+func (p *play) explain(ctx context.Context) {
+	for _, gap := range p.books.Gaps(5) {
+		p.screen.event("%s", gap)
+	}
+	if parked, err := p.database.DeadLetters(ctx); err == nil {
+		p.screen.event("%d dead letters", parked)
+	}
+	if records, err := p.broker.Records(ctx); err == nil {
+		p.screen.event("the topic's log ends at %d records, all partitions together", records)
+	}
+	p.screen.event("the relay's last words:\n%s", p.relay.LastWords())
 }
 
 // await waits for the end of the play: its time is over, Ctrl-C, or somebody failed.

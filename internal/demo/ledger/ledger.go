@@ -1,6 +1,9 @@
 package ledger
 
 import (
+	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -127,6 +130,25 @@ func (l *Ledger) Waiting() int {
 		waiting += len(a.commits)
 	}
 	return waiting
+}
+
+// Gaps names up to most keys with events that were committed and not delivered, and how many each lacks: where to look.
+func (l *Ledger) Gaps(most int) []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var gaps []string
+	for _, key := range slices.Sorted(maps.Keys(l.keys)) {
+		a := l.keys[key]
+		if len(a.commits) == 0 {
+			continue
+		}
+		if len(gaps) == most {
+			return append(gaps, "...")
+		}
+		lacking := slices.Sorted(maps.Keys(a.commits))
+		gaps = append(gaps, fmt.Sprintf("%s lacks %d of %d, from number %d to %d", key, len(lacking), a.committed, lacking[0], lacking[len(lacking)-1]))
+	}
+	return gaps
 }
 
 // Summary returns the books as of now. Missing counts what is on its way too; it is final when the relay has drained.

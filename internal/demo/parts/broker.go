@@ -69,6 +69,16 @@ func (b *Broker) Close(ctx context.Context) {
 	}
 }
 
+// Records returns how many records the topic's log holds.
+func (b *Broker) Records(ctx context.Context) (n int64, err error) {
+	ends, err := b.admin.ListEndOffsets(ctx, b.topic)
+	if err != nil {
+		return 0, fmt.Errorf("list the topic's end: %w", err)
+	}
+	ends.Each(func(o kadm.ListedOffset) { n += o.Offset })
+	return n, nil
+}
+
 // Forget deletes what stands in the embedded broker's memory up to a minute's worth of records, so that a long demo does
 // not grow. The consumer is far beyond it.
 func (b *Broker) Forget(ctx context.Context) {

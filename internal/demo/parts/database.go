@@ -85,6 +85,19 @@ func (d *Database) Lag(ctx context.Context) (bytes int64, err error) {
 	return bytes, err
 }
 
+// DeadLetters returns how many events the relay has parked.
+func (d *Database) DeadLetters(ctx context.Context) (n int, err error) {
+	conn, err := pgx.Connect(ctx, d.url)
+	if err != nil {
+		return 0, fmt.Errorf("connect to Postgres: %w", err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	if err := conn.QueryRow(ctx, "SELECT count(*) FROM cdc_relay.dead_letter").Scan(&n); err != nil {
+		return 0, fmt.Errorf("count dead letters: %w", err)
+	}
+	return n, nil
+}
+
 // Terminate ends the walsender and says how many there were.
 func (d *Database) Terminate(ctx context.Context) (n int, err error) {
 	err = d.query(ctx, `SELECT count(pg_terminate_backend(active_pid)) FROM pg_replication_slots WHERE database = $1 AND active`, &n)
