@@ -5,20 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/cdc-relay/cdc-relay/internal/config"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-const connectTimeout = 10 * time.Second
-
 // PgConfig returns a function that reads the connection's settings anew, secrets included: what connects calls it each
 // time. connect_timeout of the URL stands; without one it is 10 s.
 func PgConfig(d config.Database) func(ctx context.Context) (*pgconn.Config, error) {
 	return func(context.Context) (*pgconn.Config, error) {
-		c, err := pgxConfig(d)
+		c, err := pgxConfig(d, "")
 		if err != nil {
 			return nil, err
 		}
@@ -26,29 +23,19 @@ func PgConfig(d config.Database) func(ctx context.Context) (*pgconn.Config, erro
 	}
 }
 
-func pgxConfig(d config.Database) (*pgx.ConnConfig, error) {
-	dsn, err := d.ConnString()
+func pgxConfig(d config.Database, application string) (*pgx.ConnConfig, error) {
+	c, err := d.PgxConfig(application)
 	if err != nil {
-		return nil, err
-	}
-	c, err := pgx.ParseConfig(dsn)
-	if err != nil { // the driver masks passwords in its text
-		return nil, &ExitError{Code: Invalid, Err: fmt.Errorf("database.url: %w", err)}
-	}
-	if c.ConnectTimeout == 0 {
-		c.ConnectTimeout = connectTimeout
+		return nil, Exit(Invalid, err)
 	}
 	return c, nil
 }
 
 // Connect opens a connection for a verb; verb becomes part of its application_name. The caller closes it.
 func (p *Program) Connect(ctx context.Context, d config.Database, verb string) (*pgx.Conn, error) {
-	c, err := pgxConfig(d)
+	c, err := pgxConfig(d, "cdc-relay "+verb)
 	if err != nil {
 		return nil, err
-	}
-	if c.RuntimeParams["application_name"] == "" {
-		c.RuntimeParams["application_name"] = "cdc-relay " + verb
 	}
 	conn, err := pgx.ConnectConfig(ctx, c)
 	if err != nil {
@@ -99,7 +86,7 @@ func cause(err error) error {
 
 // User is the role that a connection string names, "" when it cannot be known.
 func User(d config.Database) (string, error) {
-	c, err := pgxConfig(d)
+	c, err := pgxConfig(d, "")
 	if err != nil {
 		return "", err
 	}

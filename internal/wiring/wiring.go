@@ -2,7 +2,6 @@ package wiring
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"os"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"github.com/cdc-relay/cdc-relay/internal/metrics"
 	"github.com/cdc-relay/cdc-relay/internal/partitions"
 	"github.com/cdc-relay/cdc-relay/internal/relay"
+	"github.com/cdc-relay/cdc-relay/record"
 	"github.com/cdc-relay/cdc-relay/replication"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -90,7 +90,7 @@ func relayConfig(cfg *config.Config, m *metrics.Relay, log zerolog.Logger, out i
 	rc.Metrics, rc.Log, rc.Sink = m, log, open
 	rc.Connect = func(ctx context.Context) (*replication.Conn, error) {
 		c := replication.NewConfig(func(context.Context) (*pgconn.Config, error) {
-			c, err := pgConfig(cfg.Database, "cdc-relay walsender "+cfg.Replication.Slot)
+			c, err := cfg.Database.PgxConfig("cdc-relay walsender " + cfg.Replication.Slot)
 			if err != nil {
 				return nil, err
 			}
@@ -119,34 +119,27 @@ func decoderConfig(cfg *config.Config) decoder.Config {
 	dc := decoder.Config{PositionHeaders: cfg.PositionHeaders, Publication: cfg.Replication.Publication}
 	for _, o := range cfg.Outbox {
 		schema, table, _ := config.SplitTable(o.Table)
-		dc.Tables = append(dc.Tables, decoder.Table{
-			Name: schema + "." + table, Preset: o.Preset, Columns: o.Columns, Topic: o.Topic, TopicsAllowed: o.TopicsAllowed, Format: o.Format,
-		})
+		t := decoder.Table{
+			Name: schema + "." + table, Preset: o.Preset, Columns: o.Columns, Topic: o.Topic, TopicsAllowed: o.TopicsAllowed,
+			Format: o.Format, CloudEventsSource: o.CloudEventsSource,
+		}
+		if d := o.Debezium; o.Preset == decoder.PresetDebezium || o.Format == decoder.PresetDebezium {
+			t.Debezium = record.Debezium{EventKey: d.EventKey, RouteByField: d.RouteByField, TopicReplacement: o.Topic}
+			t.Topic = ""
+			if o.Format == decoder.PresetDebezium {
+				t.Debezium.AdditionalPlacement, t.Debezium.KeyConverter, t.Debezium.ValueConverter = d.AdditionalPlacement, d.KeyConverter, d.ValueConverter
+				if d.ValueConverter == "auto" {
+					t.Debezium.ValueConverter = ""
+				}
+			}
+		}
+		dc.Tables = append(dc.Tables, t)
 	}
 	return dc
 }
 
-// pgConfig reads the connection's settings anew, secrets included.
-func pgConfig(d config.Database, name string) (*pgx.ConnConfig, error) {
-	dsn, err := d.ConnString()
-	if err != nil {
-		return nil, err
-	}
-	c, err := pgx.ParseConfig(dsn)
-	if err != nil { // the driver masks passwords in its text
-		return nil, fmt.Errorf("database.url: %w", err)
-	}
-	if c.ConnectTimeout == 0 {
-		c.ConnectTimeout = 10 * time.Second
-	}
-	if c.RuntimeParams["application_name"] == "" {
-		c.RuntimeParams["application_name"] = name[:min(len(name), 63)]
-	}
-	return c, nil
-}
-
 func connect(ctx context.Context, d config.Database, name string) (*pgx.Conn, error) {
-	c, err := pgConfig(d, name)
+	c, err := d.PgxConfig(name)
 	if err != nil {
 		return nil, err
 	}
