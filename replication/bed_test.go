@@ -16,8 +16,14 @@ import (
 // everyVersion runs f against Postgres 14 to 18.
 func everyVersion(t *testing.T, f func(t *testing.T, b *bed)) {
 	t.Helper()
+	versions(t, f, "14", "15", "16", "17", "18")
+}
+
+// versions is everyVersion for what differs little between them and takes long.
+func versions(t *testing.T, f func(t *testing.T, b *bed), majors ...string) {
+	t.Helper()
 	t.Parallel()
-	for _, version := range []string{"14", "15", "16", "17", "18"} {
+	for _, version := range majors {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
 			f(t, newBed(t, version))

@@ -51,7 +51,7 @@ func TestReal_StartStopResume(t *testing.T) {
 
 // A Stop in the middle of a transaction that the server is busy sending: the last status counts all the same.
 func TestReal_StopInsideALargeTransaction(t *testing.T) {
-	everyVersion(t, func(t *testing.T, b *bed) {
+	versions(t, func(t *testing.T, b *bed) {
 		point := b.createSlot(t)
 		b.insert(t, 1)
 		b.insert(t, 200_000)
@@ -73,7 +73,7 @@ func TestReal_StopInsideALargeTransaction(t *testing.T) {
 		if got := b.slot(t).ConfirmedFlush; got != ends[0] {
 			t.Errorf("the slot is at %s, want %s", got, ends[0])
 		}
-	})
+	}, "14", "18")
 }
 
 func TestReal_TakenSlot(t *testing.T) {
@@ -116,7 +116,7 @@ func TestReal_TakenSlot(t *testing.T) {
 }
 
 func TestReal_OwnerDies(t *testing.T) {
-	everyVersion(t, func(t *testing.T, b *bed) {
+	versions(t, func(t *testing.T, b *bed) {
 		point := b.createSlot(t)
 		owner := b.connect(t)
 		if _, err := owner.Start(t.Context(), point); err != nil {
@@ -130,11 +130,11 @@ func TestReal_OwnerDies(t *testing.T) {
 			return err
 		})
 		t.Logf("free %s after the owner's socket closed", time.Since(begin).Round(time.Millisecond))
-	})
+	}, "14", "18")
 }
 
 func TestReal_OwnerHangs(t *testing.T) {
-	everyVersion(t, func(t *testing.T, b *bed) {
+	versions(t, func(t *testing.T, b *bed) {
 		point := b.createSlot(t)
 		cfg := b.config()
 		cfg.WALSenderTimeout = 3 * time.Second
@@ -166,7 +166,7 @@ func TestReal_OwnerHangs(t *testing.T) {
 		if replication.Class(err).Action != replication.Retry {
 			t.Errorf("the owner that woke got %v: %+v, want a retry", err, replication.Class(err))
 		}
-	})
+	}, "14", "18")
 }
 
 func TestReal_SlotMissing(t *testing.T) {
