@@ -42,11 +42,12 @@ func (s *Sink) answer(it *item, code wire.Code, message []byte) {
 	}
 	s.mu.Lock()
 	now := time.Now()
-	what := s.refused(l, b, class, code, err, now)
+	what, middle := s.refused(l, b, class, code, err, now)
 	if code.Moved() {
 		s.need()
 	}
 	s.mu.Unlock()
+	s.acked(middle)
 	s.rcv.Attempted(events, code.Label())
 	if class == wire.StateOfSink {
 		s.notice(sink.Notice{Topic: l.topic.name, What: "topic " + l.topic.name + " is not writable: " + code.Label(), Cure: code.Cure()})
@@ -77,6 +78,9 @@ func (s *Sink) stored(l *lane, b *sealed) {
 }
 
 func (s *Sink) acked(done []*sealed) {
+	if len(done) == 0 {
+		return
+	}
 	for _, b := range done {
 		s.rcv.Ack(b.events)
 	}
@@ -88,67 +92,54 @@ func (s *Sink) acked(done []*sealed) {
 }
 
 // refused changes the lane's state after a refusal; with mu. Only when the batch was the first and alone does its answer
-// speak of itself; else the lane rewinds and sends it alone.
-func (s *Sink) refused(l *lane, b *sealed, class wire.Class, code wire.Code, err error, now time.Time) verdict {
+// speak of itself; else the lane rewinds and sends it alone. middle are batches behind it that had been acknowledged, which
+// happens only where a broker lost what it knew.
+func (s *Sink) refused(l *lane, b *sealed, class wire.Class, code wire.Code, err error, now time.Time) (what verdict, middle []*sealed) {
 	defer s.kick(l, now)
 	alone := l.flying == 1 && !l.rewinding && l.sealed[0] == b
 	if !alone || class == wire.Retry || class == wire.StateOfSink {
 		l.rewind(err, class)
 		l.landed(now)
-		return goOn
+		return goOn, nil
 	}
 	l.trouble = err
 	l.flying--
-	switch class {
-	case wire.LostState:
+	single := len(b.events) == 1
+	switch {
+	case class == wire.LostState:
 		if code == wire.InvalidProducerEpoch {
 			l.retire(s)
 			s.need()
 		}
-		s.again(l, now)
-	case wire.TooLarge:
-		if len(b.events) == 1 {
-			l.rewinding = true // nothing is taken until the event is rejected
-			return reject
+		l.delay = min(max(2*l.delay, minDelay), maxDelay)
+		l.retryAt = now.Add(l.delay)
+	case class == wire.BadTopic || single:
+		if class == wire.TooLarge {
+			l.topic.restore()
 		}
-		l.topic.batchBytes = max(min(l.topic.batchBytes, b.weight)/2, 1)
-		s.again(l, now)
-	case wire.Refused:
-		if len(b.events) == 1 {
-			l.rewinding = true
-			return reject
-		}
+		l.rewinding = true // nothing is taken until the event is rejected
+		return reject, nil
+	case class == wire.TooLarge:
+		l.topic.shrink(b.weight, s.cfg.BatchBytes)
+		l.suspects, l.atMost = len(b.events), len(b.events)
+	default:
 		l.suspects, l.atMost = len(b.events), len(b.events)/2
-		s.again(l, now)
-	case wire.BadTopic:
-		l.rewinding = true
-		return reject
 	}
-	return goOn
-}
-
-// again seals anew what is not acknowledged; with mu. Nothing is under way, and the first batch is not stored. Hence none
-// behind it is: its sequence would not have fit.
-func (s *Sink) again(l *lane, now time.Time) {
-	for _, b := range l.unseal(s) {
-		s.freeSealed(b) // cannot be: see above
-	}
-	l.delay = min(max(2*l.delay, minDelay), maxDelay)
-	l.retryAt = now.Add(l.delay)
+	return goOn, l.unseal(s)
 }
 
 // reject hands the first event of a batch over, and asks Divert anew for those behind it. With the lane's calls.
 func (s *Sink) reject(l *lane, b *sealed, reason string, err error) {
 	halt := s.rcv.Reject(b.events[0], sink.Rejection{Reason: reason, Err: err}) == sink.Halt
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	now := time.Now()
 	l.rewinding = false
 	if halt {
 		l.halted = true
+		s.mu.Unlock()
 		return
 	}
-	l.unseal(s)
+	middle := l.unseal(s)
 	l.queue.pop()
 	l.asked = 0
 	l.suspects = max(0, l.suspects-1)
@@ -158,6 +149,8 @@ func (s *Sink) reject(l *lane, b *sealed, reason string, err error) {
 		l.since = now
 	}
 	s.kick(l, now)
+	s.mu.Unlock()
+	s.acked(middle)
 }
 
 // ambiguous deals with a batch whose answer never came.

@@ -263,7 +263,7 @@ func (s *Sink) seal(b *broker, l *lane, batched *sealed) bool {
 	l.calls.Lock()
 	stay := batched.events[:0]
 	for i, ev := range batched.events {
-		if i < batched.asked || !s.rcv.Divert(ev) {
+		if i < batched.asked || batched.moved && s.recall(l.topic, ev) || !s.rcv.Divert(ev) {
 			stay = append(stay, ev)
 		}
 	}
@@ -294,6 +294,15 @@ func (s *Sink) seal(b *broker, l *lane, batched *sealed) bool {
 	}
 	batched.buf.b = out
 	return true
+}
+
+// recall says whether Divert was asked about an event in a lane that is gone; with neither lock.
+func (s *Sink) recall(t *topic, ev *decoder.Event) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	known := t.asked[ev]
+	delete(t.asked, ev)
+	return known
 }
 
 func payload(events []*decoder.Event) int {

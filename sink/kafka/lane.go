@@ -74,6 +74,7 @@ type sealed struct {
 	producer batch.Producer
 	owner    *broker // whose budget its bytes count against
 	asked    int     // events at its front that Divert has been asked about
+	moved    bool    // some may come from a lane that is gone: topic.asked knows
 	weight   int     // estimate of its bytes, before it is encoded
 	acked    bool
 }
@@ -129,6 +130,7 @@ func (l *lane) take(s *Sink) (b *sealed, fresh bool) {
 		b.events = append(b.events, l.queue.pop())
 	}
 	b.weight = batch.MaxSize(0, weight)
+	b.moved = len(l.topic.asked) > 0
 	b.asked = min(l.asked, len(b.events))
 	l.asked -= b.asked
 	l.sealed = append(l.sealed, b)
@@ -175,7 +177,11 @@ func (l *lane) rewind(why error, class wire.Class) {
 func (l *lane) acknowledged(now time.Time, done []*sealed) []*sealed {
 	n := 0
 	for n < len(l.sealed) && l.sealed[n].acked {
-		l.suspects = max(0, l.suspects-len(l.sealed[n].events))
+		if l.suspects > 0 {
+			if l.suspects = max(0, l.suspects-len(l.sealed[n].events)); l.suspects == 0 {
+				l.topic.unshrunk = 0 // all of them fitted: the batches were too large
+			}
+		}
 		n++
 	}
 	done = append(done, l.sealed[:n]...)

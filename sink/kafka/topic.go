@@ -20,7 +20,11 @@ type topic struct {
 	lanes      []*lane // by partition; empty: not known, or gone
 	waiting    queue   // events that have no lane: nothing of the topic overtakes them
 	batchBytes int     // what a batch may weigh; falls when the broker refuses one as too large
+	unshrunk   int     // batchBytes before that, while it is not known whether one event was to blame; 0: it is known
 	epoch      int16   // the least epoch of a lane made from now on
+
+	// asked holds events of dissolved lanes that Divert has been asked about; nil: none.
+	asked map[*decoder.Event]bool
 
 	invalid bool
 	barred  bool // the broker does not let us see it
@@ -65,6 +69,21 @@ func (t *topic) choose(ev *decoder.Event) *lane {
 	return t.lanes[partition.Of(ev.Key, n)]
 }
 
+// shrink makes batches smaller after one of that weight was too large.
+func (t *topic) shrink(weight, most int) {
+	if t.unshrunk == 0 {
+		t.unshrunk = t.batchBytes
+	}
+	t.batchBytes = max(min(t.batchBytes, weight, most)/2, 1)
+}
+
+// restore undoes shrink: one event alone was too large.
+func (t *topic) restore() {
+	if t.unshrunk > 0 {
+		t.batchBytes, t.unshrunk = t.unshrunk, 0
+	}
+}
+
 // grow makes lanes up to n.
 func (t *topic) grow(n int) {
 	for i := len(t.lanes); i < n; i++ {
@@ -88,7 +107,13 @@ func (t *topic) dissolve(s *Sink) (acked []*sealed, ok bool) {
 		used := l.producer.Epoch
 		acked = append(acked, l.unseal(s)...)
 		t.epoch = max(t.epoch, used+1)
-		for l.queue.len() > 0 {
+		for ; l.queue.len() > 0; l.asked-- {
+			if l.asked > 0 {
+				if t.asked == nil {
+					t.asked = make(map[*decoder.Event]bool)
+				}
+				t.asked[l.queue.front()] = true
+			}
 			events = append(events, l.queue.pop())
 		}
 		l.broker, l.listed, l.paused = nil, nil, nil
@@ -112,11 +137,15 @@ func (s *Sink) settle(t *topic) {
 	for {
 		s.mu.Lock()
 		ev, why := s.place(t, time.Now())
+		asked := t.asked[ev]
+		if ev != nil {
+			t.asked = nil // those behind a rejected one are asked about anew
+		}
 		s.mu.Unlock()
 		if ev == nil {
 			return
 		}
-		if !s.rcv.Divert(ev) && s.rcv.Reject(ev, why) == sink.Halt {
+		if (asked || !s.rcv.Divert(ev)) && s.rcv.Reject(ev, why) == sink.Halt {
 			s.mu.Lock()
 			t.halted = true
 			s.mu.Unlock()
