@@ -71,10 +71,12 @@ func (d *Database) Close(ctx context.Context) error {
 	return nil
 }
 
-// Streaming says whether a relay reads the slot.
+// Streaming says whether a relay reads the slot. That it is active is not enough: it is so while it is being made too,
+// which takes as long as the transactions that were open, and what commits until then lies before the slot.
 func (d *Database) Streaming(ctx context.Context) bool {
 	var n int
-	err := d.query(ctx, "SELECT count(*) FROM pg_replication_slots WHERE database = $1 AND active", &n)
+	err := d.query(ctx, `SELECT count(*) FROM pg_replication_slots s JOIN pg_stat_replication r ON r.pid = s.active_pid
+		WHERE s.database = $1 AND s.confirmed_flush_lsn IS NOT NULL AND r.state IN ('catchup', 'streaming')`, &n)
 	return err == nil && n > 0
 }
 
