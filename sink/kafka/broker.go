@@ -9,19 +9,19 @@ import (
 	"github.com/cdc-relay/cdc-relay/decoder"
 	"github.com/cdc-relay/cdc-relay/sink"
 	"github.com/cdc-relay/cdc-relay/sink/kafka/batch"
+	"github.com/cdc-relay/cdc-relay/sink/kafka/pace"
 	"github.com/cdc-relay/cdc-relay/sink/kafka/wire"
 )
 
 const (
-	maxEntries    = 256     // partitions in a request
-	minRequest    = 2 << 20 // bytes in a request, unless a batch is larger
-	answerSlack   = 5 * time.Second
-	lingerTime    = 3 * time.Millisecond
-	lingerLate    = 100 * time.Millisecond // events younger than that are never held back
-	lingerMany    = 32                     // nor are a few: they are no backlog
-	lingerEnough  = 256 << 10              // bytes that are worth a request of their own
-	maxRedial     = time.Second
-	keepIdleUntil = 9 * time.Minute // brokers hang up after connections.max.idle.ms, 10 min
+	maxEntries   = 256     // partitions in a request
+	minRequest   = 2 << 20 // bytes in a request, unless a batch is larger
+	answerSlack  = 5 * time.Second
+	lingerTime   = 3 * time.Millisecond
+	lingerLate   = 100 * time.Millisecond // events younger than that are never held back
+	lingerMany   = 32                     // nor are a few: they are no backlog
+	lingerEnough = 256 << 10              // bytes that are worth a request of their own
+	maxRedial    = time.Second
 )
 
 // broker is one member of the cluster, and the writer to it. All fields are guarded by Sink.mu but those of the writer.
@@ -33,9 +33,10 @@ type broker struct {
 	link    *link   // nil: not connected
 	weight  int     // bytes of the batches that this writer has sealed and that exist still
 	notSoon time.Time
+	rewarm  bool // an idle connection ended: dial once, so that the next event need not wait for it
 	wake    chan struct{}
 
-	pace    pace
+	pace    pace.Pace
 	trouble error // why it cannot be reached
 	since   time.Time
 
@@ -144,15 +145,19 @@ func (s *Sink) due(b *broker, now time.Time) time.Duration {
 	}
 	if len(b.ready) == 0 {
 		b.held = time.Time{}
+		if b.rewarm && b.link == nil {
+			b.rewarm = false
+			return 0
+		}
 		return wait
 	}
 	hold := b.notSoon.Sub(now)
 	if k := b.link; k != nil {
-		if k.ending(now) || len(k.flying) >= b.pace.limit(s.cfg.MaxRequestsInFlight) {
+		if k.ending(now) || len(k.flying) >= b.pace.Limit(s.cfg.MaxRequestsInFlight) {
 			return wait // an answer wakes us
 		}
 		if len(k.flying) > 0 {
-			hold = max(hold, b.pace.hold(now, s.cfg.MaxRequestsInFlight))
+			hold = max(hold, b.pace.Hold(now, s.cfg.MaxRequestsInFlight))
 		}
 		hold = max(hold, s.linger(b, now))
 		if b.weight >= s.budget() && len(k.flying) > 0 {
@@ -286,13 +291,13 @@ func (s *Sink) seal(b *broker, l *lane, batched *sealed) bool {
 	}
 	s.mu.Unlock()
 
-	batched.buf = s.pool.get(batch.MaxSize(len(stay), payload(stay)))
-	out, err := b.encoder.Append(batched.buf.b, stay, batched.producer)
+	batched.buf = s.pool.Get(batch.MaxSize(len(stay), payload(stay)))
+	out, err := b.encoder.Append(batched.buf.B, stay, batched.producer)
 	if err != nil { // a compressor failed: plain bytes are as good
 		plain := batch.Encoder{}
-		out, _ = plain.Append(batched.buf.b, stay, batched.producer)
+		out, _ = plain.Append(batched.buf.B, stay, batched.producer)
 	}
-	batched.buf.b = out
+	batched.buf.B = out
 	return true
 }
 

@@ -2,8 +2,6 @@ package kafka
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -254,101 +252,6 @@ func address(b metadata.ResponseBroker) string {
 	return net.JoinHostPort(b.Host, strconv.Itoa(int(b.Port)))
 }
 
-// topicAnswer takes over what the cluster says about one topic.
-func (s *Sink) topicAnswer(ctx context.Context, k *keeper, m metadata.ResponseTopic, res *metadata.Response) {
-	code := wire.Code(m.ErrorCode)
-	s.mu.Lock()
-	t := s.topics[m.Name]
-	if t == nil {
-		s.mu.Unlock()
-		return
-	}
-	now := time.Now()
-	t.barred = false
-	var notices []sink.Notice
-	var acked []*sealed
-	create := false
-	switch {
-	case code == wire.OK || code == wire.LeaderNotAvailable && len(m.Partitions) > 0:
-		acked = s.partitions(t, m, now)
-	case code == wire.UnknownTopic:
-		if t.missing.IsZero() {
-			t.missing = now
-		}
-		t.trouble = "topic " + t.name + " does not exist"
-		create = s.cfg.TopicCreate && now.Sub(t.created) > createEvery
-		if create {
-			t.created = now
-		} else if !s.cfg.TopicCreate {
-			notices = append(notices, s.topicMissing(t))
-		}
-		for _, l := range t.lanes {
-			s.lead(l, nil, now)
-		}
-		if now.Sub(t.missing) >= s.cfg.TopicMissingTimeout {
-			acked, _ = t.dissolve(s)
-		}
-	case code == wire.InvalidTopic:
-		t.invalid = true
-	case code.Class() == wire.StateOfSink:
-		t.barred, t.trouble = true, code.Error()
-		notices = append(notices, sink.Notice{Topic: t.name, What: "topic " + t.name + " is not writable: " + code.Label(), Cure: code.Cure()})
-	default:
-		t.trouble = code.Error()
-	}
-	s.mu.Unlock()
-	if len(acked) > 0 {
-		s.acked(acked)
-	}
-	for _, n := range notices {
-		s.notice(n)
-	}
-	if create {
-		k.create(ctx, t, res)
-	}
-}
-
-// partitions takes over leaders and counts; with mu. A topic with fewer partitions than before was made anew.
-func (s *Sink) partitions(t *topic, m metadata.ResponseTopic, now time.Time) (acked []*sealed) {
-	if len(m.Partitions) < len(t.lanes) {
-		for _, l := range t.lanes {
-			s.lead(l, nil, now)
-		}
-		var ok bool
-		if acked, ok = t.dissolve(s); !ok {
-			s.needs = true
-			return acked
-		}
-	}
-	if !t.missing.IsZero() {
-		t.missing, t.trouble = time.Time{}, ""
-		s.forgive(t.name)
-	}
-	t.grow(len(m.Partitions))
-	for _, p := range m.Partitions {
-		if p.PartitionIndex < 0 || int(p.PartitionIndex) >= len(t.lanes) {
-			continue
-		}
-		s.lead(t.lanes[p.PartitionIndex], s.brokers[p.LeaderID], now)
-	}
-	return acked
-}
-
-// lead gives a lane to its leader; with mu. What is under way at the old one has to land first.
-func (s *Sink) lead(l *lane, b *broker, now time.Time) {
-	old := l.broker
-	if old != b {
-		l.broker, l.listed, l.paused = b, nil, nil
-		if l.flying > 0 {
-			l.rewinding = true
-			if old != nil && old.link != nil && len(old.link.flying) > 0 && now.Sub(old.link.flying[0].sent) > hushed {
-				_ = old.link.conn.Close() // it is frozen, or gone: do not wait for it
-			}
-		}
-	}
-	s.kick(l, now)
-}
-
 // create makes a topic. With ZooKeeper only the controller does; with KRaft any broker passes it on.
 func (k *keeper) create(ctx context.Context, t *topic, res *metadata.Response) {
 	conn, err := k.conn, error(nil)
@@ -379,23 +282,4 @@ func (k *keeper) create(ctx context.Context, t *topic, res *metadata.Response) {
 		}
 		k.s.notice(sink.Notice{Topic: t.name, What: fmt.Sprintf("topic %s does not exist and cannot be created: %v", t.name, err), Cure: cure})
 	}
-}
-
-// diagnose turns a failure to connect into words for an operator, when there is something that he can change.
-func diagnose(err error) (sink.Notice, bool) {
-	var unknown x509.UnknownAuthorityError
-	var host x509.HostnameError
-	var cert *tls.CertificateVerificationError
-	var code wire.Code
-	switch {
-	case errors.Is(err, wire.ErrAuthentication):
-		return sink.Notice{What: err.Error(), Cure: "correct sink.kafka.sasl (mechanism, user, password or its file); it is read again at each attempt"}, true
-	case errors.As(err, &unknown), errors.As(err, &host), errors.As(err, &cert):
-		return sink.Notice{What: err.Error(), Cure: "name the authority that signed the brokers' certificates in sink.kafka.tls.ca_file"}, true
-	case errors.Is(err, wire.ErrNotTLS):
-		return sink.Notice{What: err.Error(), Cure: "this listener speaks plain text: remove sink.kafka.tls or use the TLS listener's port"}, true
-	case errors.As(err, &code) && code.Class() == wire.StateOfSink:
-		return sink.Notice{What: err.Error(), Cure: code.Cure()}, true
-	}
-	return sink.Notice{}, false
 }

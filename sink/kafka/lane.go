@@ -70,7 +70,7 @@ type lane struct {
 // sealed is one batch: its bytes never change while it exists.
 type sealed struct {
 	events   []*decoder.Event
-	buf      *buffer // nil: not encoded yet
+	buf      *batch.Buffer // nil: not encoded yet
 	producer batch.Producer
 	owner    *broker // whose budget its bytes count against
 	asked    int     // events at its front that Divert has been asked about
@@ -234,6 +234,51 @@ func (l *lane) retire(s *Sink) {
 		s.producer.ID = -1
 	}
 	l.producer = noProducer()
+}
+
+// lead gives a lane to its leader; with mu. What is under way at the old one has to land first.
+func (s *Sink) lead(l *lane, b *broker, now time.Time) {
+	old := l.broker
+	if old != b {
+		l.broker, l.listed, l.paused = b, nil, nil
+		if l.flying > 0 {
+			l.rewinding = true
+			if old != nil && old.link != nil && len(old.link.flying) > 0 && now.Sub(old.link.flying[0].sent) > hushed {
+				_ = old.link.conn.Close() // it is frozen, or gone: do not wait for it
+			}
+		}
+	}
+	s.kick(l, now)
+}
+
+func noProducer() batch.Producer { return batch.Producer{ID: -1, Epoch: -1, Sequence: -1} }
+
+// newSealed and freeSealed lend batches; with mu.
+func (s *Sink) newSealed() *sealed {
+	if n := len(s.free); n > 0 {
+		b := s.free[n-1]
+		s.free = s.free[:n-1]
+		return b
+	}
+	return new(sealed)
+}
+
+func (s *Sink) freeSealed(b *sealed) {
+	if b.owner != nil {
+		b.owner.weight -= b.weight
+	}
+	if b.buf != nil {
+		s.pool.Put(b.buf)
+	}
+	clear(b.events)
+	events := b.events[:0]
+	if cap(events) > 8192 {
+		events = nil
+	}
+	*b = sealed{events: events}
+	if len(s.free) < 256 {
+		s.free = append(s.free, b)
+	}
 }
 
 // queue is a first-in first-out of events in one slice.

@@ -80,7 +80,7 @@ func (s *Sink) connect(ctx context.Context, b *broker) {
 	k := &link{conn: conn, addr: addr, until: conn.Expires}
 	s.mu.Lock()
 	b.link, b.trouble, b.since = k, nil, time.Time{}
-	b.pace.connected(conn.Near, now)
+	b.pace.Connected(conn.Near, now)
 	s.mu.Unlock()
 	s.work.Go(func() { s.read(b, k) })
 }
@@ -91,7 +91,7 @@ func (s *Sink) send(b *broker, k *link, req *request) {
 	b.next++
 	b.entries = b.entries[:0]
 	for _, it := range req.items {
-		b.entries = append(b.entries, wire.Entry{Topic: it.lane.topic.name, Partition: it.lane.id, Batch: it.batch.buf.b})
+		b.entries = append(b.entries, wire.Entry{Topic: it.lane.topic.name, Partition: it.lane.id, Batch: it.batch.buf.B})
 	}
 	req.correlation, req.sent = b.next, now
 	deadline := now.Add(s.cfg.RequestTimeout + answerSlack)
@@ -103,7 +103,7 @@ func (s *Sink) send(b *broker, k *link, req *request) {
 			_ = k.conn.SetReadDeadline(deadline)
 		}
 	}
-	b.pace.sent = now
+	b.pace.Sent(now)
 	s.mu.Unlock()
 	if broken {
 		s.lost(req, errBroken)
@@ -168,7 +168,7 @@ func (s *Sink) read(b *broker, k *link) {
 		}
 		now := time.Now()
 		s.mu.Lock()
-		b.pace.answered(now.Sub(req.sent), now)
+		b.pace.Answered(now.Sub(req.sent), now)
 		k.flying = append(k.flying[:0], k.flying[1:]...)
 		if len(k.flying) > 0 {
 			_ = k.conn.SetReadDeadline(k.flying[0].sent.Add(s.cfg.RequestTimeout + answerSlack))
@@ -200,6 +200,7 @@ func (s *Sink) hangUp(b *broker, k *link, err error) {
 	if len(flying) > 0 {
 		s.need()
 	}
+	b.rewarm = len(flying) == 0
 	b.signal()
 	s.mu.Unlock()
 	for _, req := range flying {
@@ -218,8 +219,8 @@ func (s *Sink) lost(req *request, err error) {
 
 // unreachable tells about a broker that cannot be reached, when a person can do something about it.
 func (s *Sink) unreachable(err error) {
-	if n, ok := diagnose(err); ok {
-		s.notice(n)
+	if cure := wire.Diagnose(err); cure != "" {
+		s.notice(sink.Notice{What: err.Error(), Cure: cure})
 	}
 }
 

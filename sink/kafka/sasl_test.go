@@ -106,6 +106,27 @@ func TestSASLOverMutualTLS(t *testing.T) {
 	}
 }
 
+func TestSessionIsRenewedBeforeItEnds(t *testing.T) {
+	t.Parallel()
+	c := fake(t, kfake.NumBrokers(1), kfake.SeedTopics(2, "orders"), kfake.EnableSASL(), kfake.Superuser("PLAIN", "relay", "secret"),
+		kfake.BrokerConfigs(map[string]string{"connections.max.reauth.ms": "500"}))
+	cfg := withFlight(c, 0)
+	cfg.SASL = auth.Plain("relay", auth.Value("secret"))
+	r := sinktest.NewReceiver(t)
+	s := open(t, cfg, r)
+	events := sinktest.Events(1000, sinktest.Shape{})
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for i := range events {
+		<-tick.C
+		s.Publish(events[i : i+1])
+	}
+	r.WaitAcked(len(events))
+	if got := r.Tally(); got.Failures != 0 {
+		t.Errorf("attempts %v, want no failure: the session is renewed between two requests", r.Reasons())
+	}
+}
+
 func TestTLSFailuresSayWhatToDo(t *testing.T) {
 	t.Parallel()
 	pool, server, _ := certificates(t)

@@ -24,7 +24,7 @@ type Sink struct {
 	cfg    Config
 	rcv    sink.Receiver
 	dialer *wire.Dialer
-	pool   pool
+	pool   batch.Pool
 	close  context.CancelFunc
 	work   sync.WaitGroup
 	wake   chan struct{} // tells the keeper that needs has changed

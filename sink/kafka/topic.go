@@ -1,15 +1,19 @@
 package kafka
 
 import (
+	"context"
 	"fmt"
 	"strconv"
 	"sync"
 	"time"
 
+	"github.com/segmentio/kafka-go/protocol/metadata"
+
 	"github.com/cdc-relay/cdc-relay/decoder"
 	"github.com/cdc-relay/cdc-relay/record"
 	"github.com/cdc-relay/cdc-relay/sink"
 	"github.com/cdc-relay/cdc-relay/sink/kafka/partition"
+	"github.com/cdc-relay/cdc-relay/sink/kafka/wire"
 )
 
 // topic is a name that events were published to. All fields but calls are guarded by Sink.mu.
@@ -195,4 +199,84 @@ func (s *Sink) topicMissing(t *topic) sink.Notice {
 		Cure: fmt.Sprintf("create it (kafka-topics.sh --bootstrap-server %s --create --topic %s%s) or set sink.kafka.topic_create: true;"+
 			" after %v its events are rejected", s.cfg.Brokers[0], t.name, parts, s.cfg.TopicMissingTimeout),
 	}
+}
+
+// topicAnswer takes over what the cluster says about one topic.
+func (s *Sink) topicAnswer(ctx context.Context, k *keeper, m metadata.ResponseTopic, res *metadata.Response) {
+	code := wire.Code(m.ErrorCode)
+	s.mu.Lock()
+	t := s.topics[m.Name]
+	if t == nil {
+		s.mu.Unlock()
+		return
+	}
+	now := time.Now()
+	t.barred = false
+	var notices []sink.Notice
+	var acked []*sealed
+	create := false
+	switch {
+	case code == wire.OK || code == wire.LeaderNotAvailable && len(m.Partitions) > 0:
+		acked = s.partitions(t, m, now)
+	case code == wire.UnknownTopic:
+		if t.missing.IsZero() {
+			t.missing = now
+		}
+		t.trouble = "topic " + t.name + " does not exist"
+		create = s.cfg.TopicCreate && now.Sub(t.created) > createEvery
+		if create {
+			t.created = now
+		} else if !s.cfg.TopicCreate {
+			notices = append(notices, s.topicMissing(t))
+		}
+		for _, l := range t.lanes {
+			s.lead(l, nil, now)
+		}
+		if now.Sub(t.missing) >= s.cfg.TopicMissingTimeout {
+			acked, _ = t.dissolve(s)
+		}
+	case code == wire.InvalidTopic:
+		t.invalid = true
+	case code.Class() == wire.StateOfSink:
+		t.barred, t.trouble = true, code.Error()
+		notices = append(notices, sink.Notice{Topic: t.name, What: "topic " + t.name + " is not writable: " + code.Label(), Cure: code.Cure()})
+	default:
+		t.trouble = code.Error()
+	}
+	s.mu.Unlock()
+	if len(acked) > 0 {
+		s.acked(acked)
+	}
+	for _, n := range notices {
+		s.notice(n)
+	}
+	if create {
+		k.create(ctx, t, res)
+	}
+}
+
+// partitions takes over leaders and counts; with mu. A topic with fewer partitions than before was made anew.
+func (s *Sink) partitions(t *topic, m metadata.ResponseTopic, now time.Time) (acked []*sealed) {
+	if len(m.Partitions) < len(t.lanes) {
+		for _, l := range t.lanes {
+			s.lead(l, nil, now)
+		}
+		var ok bool
+		if acked, ok = t.dissolve(s); !ok {
+			s.needs = true
+			return acked
+		}
+	}
+	if !t.missing.IsZero() {
+		t.missing, t.trouble = time.Time{}, ""
+		s.forgive(t.name)
+	}
+	t.grow(len(m.Partitions))
+	for _, p := range m.Partitions {
+		if p.PartitionIndex < 0 || int(p.PartitionIndex) >= len(t.lanes) {
+			continue
+		}
+		s.lead(t.lanes[p.PartitionIndex], s.brokers[p.LeaderID], now)
+	}
+	return acked
 }

@@ -68,8 +68,11 @@ func (c Code) Moved() bool {
 	return false
 }
 
-// Label is a short constant for metrics.
+// Label is a short constant for metrics; "" for OK.
 func (c Code) Label() string {
+	if c == OK {
+		return ""
+	}
 	if l, _ := c.words(); l != "" {
 		return l
 	}

@@ -1,17 +1,19 @@
-package kafka
+package pace
 
 import "time"
 
 // Distance above which a second request under way pays, and how long a measurement counts. Measured against a broker on the
 // same host one request at a time has the shortest tail: the next one gathers more behind it.
 const (
+	Most = 5 // requests under way to a broker
+
 	far        = 1500 * time.Microsecond
 	paceWindow = 5 * time.Second
 )
 
-// pace tells how many requests should be under way to a broker, from how far away it is: the shortest answer of the last
+// Pace tells how many requests should be under way to a broker, from how far away it is: the shortest answer of the last
 // seconds, and never more than an empty request took when the connection was made.
-type pace struct {
+type Pace struct {
 	sent    time.Time // the last request
 	empty   time.Duration
 	best    time.Duration // of this period; 0: none yet
@@ -19,11 +21,16 @@ type pace struct {
 	rotated time.Time
 }
 
-func (p *pace) connected(empty time.Duration, now time.Time) {
-	*p = pace{empty: empty, rotated: now, sent: p.sent}
+// Connected begins anew for a connection on which an empty request took that long.
+func (p *Pace) Connected(empty time.Duration, now time.Time) {
+	*p = Pace{empty: empty, rotated: now, sent: p.sent}
 }
 
-func (p *pace) answered(took time.Duration, now time.Time) {
+// Sent notes when the last request went out.
+func (p *Pace) Sent(now time.Time) { p.sent = now }
+
+// Answered notes how long a request took.
+func (p *Pace) Answered(took time.Duration, now time.Time) {
 	if now.Sub(p.rotated) > paceWindow {
 		p.before, p.best, p.rotated = p.best, 0, now
 	}
@@ -32,7 +39,7 @@ func (p *pace) answered(took time.Duration, now time.Time) {
 	}
 }
 
-func (p *pace) distance() time.Duration {
+func (p *Pace) distance() time.Duration {
 	d := p.empty
 	for _, m := range [...]time.Duration{p.best, p.before} {
 		if m > 0 {
@@ -42,8 +49,8 @@ func (p *pace) distance() time.Duration {
 	return d
 }
 
-// limit is the number of requests under way; fixed: what the configuration says, 0 for auto.
-func (p *pace) limit(fixed int) int {
+// Limit is the number of requests under way; fixed: what the configuration says, 0 for auto.
+func (p *Pace) Limit(fixed int) int {
 	d := p.distance()
 	switch {
 	case fixed > 0:
@@ -51,14 +58,14 @@ func (p *pace) limit(fixed int) int {
 	case d < far:
 		return 1
 	}
-	return min(max(int(d/time.Millisecond), 2), maxWindow)
+	return min(max(int(d/time.Millisecond), 2), Most)
 }
 
-// hold is how long to wait before the next request so that those under way are spread over the way's length: otherwise the
+// Hold is how long to wait before the next request so that those under way are spread over the way's length: otherwise the
 // first events of a burst take all places, and the next one waits for the whole way there and back.
-func (p *pace) hold(now time.Time, fixed int) time.Duration {
+func (p *Pace) Hold(now time.Time, fixed int) time.Duration {
 	if fixed > 0 || p.distance() < far {
 		return 0
 	}
-	return p.sent.Add(p.distance() / time.Duration(p.limit(0))).Sub(now)
+	return p.sent.Add(p.distance() / time.Duration(p.Limit(0))).Sub(now)
 }
