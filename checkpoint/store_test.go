@@ -78,7 +78,8 @@ func (b *bench) stream(t testing.TB) (pid uint32, end func()) {
 	}
 	testenv.Eventually(t, 10*time.Second, func() error { // the slot may be held for a moment more
 		return pglogrepl.StartReplication(ctx(t), conn, b.slot, 0, pglogrepl.StartReplicationOptions{
-			PluginArgs: []string{"proto_version '1'", "publication_names '" + b.pub + "'"}})
+			PluginArgs: []string{"proto_version '1'", "publication_names '" + b.pub + "'"},
+		})
 	})
 	var once sync.Once
 	end = func() { once.Do(func() { _ = conn.Close(context.Background()) }) }
@@ -111,8 +112,10 @@ func (b *bench) createSlot(t testing.TB) (lsn pglogrepl.LSN) {
 }
 
 func update(m *checkpoint.Mark, ahead pglogrepl.LSN) checkpoint.Update {
-	return checkpoint.Update{SystemID: m.SystemID, Timeline: m.Timeline, Incarnation: m.Incarnation, LSN: m.LSN + ahead,
-		HorizonXID: m.HorizonXID, HorizonLSN: m.HorizonLSN}
+	return checkpoint.Update{
+		SystemID: m.SystemID, Timeline: m.Timeline, Incarnation: m.Incarnation, LSN: m.LSN + ahead,
+		HorizonXID: m.HorizonXID, HorizonLSN: m.HorizonLSN,
+	}
 }
 
 func must(t testing.TB, err error) {
@@ -338,7 +341,7 @@ func TestFencedOwner(t *testing.T) {
 		end()
 		testenv.Eventually(t, 10*time.Second, func() error {
 			if err := next.Write(ctx(t), nextPID, update(m, 16)); !errors.Is(err, checkpoint.ErrFenced) {
-				return fmt.Errorf("without a walsender: %v", err)
+				return fmt.Errorf("without a walsender: %w", err)
 			}
 			return nil
 		})

@@ -85,7 +85,7 @@ func Fingerprint(ctx context.Context, conn *pgx.Conn, publication string) (finge
 // unusable says of a publication that a verb refuses that it cannot be used, not that it has changed.
 func unusable(err error) error {
 	var e *codeError
-	if errors.As(err, &e) && e.sentinel == ErrPublicationChanged {
+	if errors.As(err, &e) && errors.Is(e.sentinel, ErrPublicationChanged) {
 		return &codeError{ErrPublicationUnusable, e.detail}
 	}
 	return err

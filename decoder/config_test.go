@@ -11,12 +11,16 @@ import (
 func TestNewNamesAllMistakesAtOnce(t *testing.T) {
 	t.Parallel()
 	_, err := New(Config{PositionHeaders: true, Tables: []Table{
-		{Name: "outbox", Preset: "other", Columns: map[string]string{"event": "x", "event_id": ""}, Topic: "{nothing}", Format: "xml",
-			TopicsAllowed: []string{"a b"}},
+		{
+			Name: "outbox", Preset: "other", Columns: map[string]string{"event": "x", "event_id": ""}, Topic: "{nothing}", Format: "xml",
+			TopicsAllowed: []string{"a b"},
+		},
 		{Name: "public.b", Columns: map[string]string{"aggregate_type": ""}},
-		{Name: "public.c", Preset: PresetDebezium, Topic: "a", Debezium: record.Debezium{TopicReplacement: "b", ExpandJSONPayload: true,
+		{Name: "public.c", Preset: PresetDebezium, Topic: "a", Debezium: record.Debezium{
+			TopicReplacement: "b", ExpandJSONPayload: true,
 			EventTimestamp: "ts", EventSchemaVersion: "v", ConverterSchemas: true, AdditionalPlacement: "x:envelope,y,z:header:h:i",
-			ValueConverter: "avro", KeyConverter: "avro"}},
+			ValueConverter: "avro", KeyConverter: "avro",
+		}},
 		{Name: "public.d", Debezium: record.Debezium{EventKey: "k"}},
 	}})
 	if err == nil {

@@ -9,8 +9,9 @@ import (
 	"math"
 	"strconv"
 
-	"github.com/cdc-relay/cdc-relay/record"
 	"github.com/jackc/pglogrepl"
+
+	"github.com/cdc-relay/cdc-relay/record"
 )
 
 // Kind says what a message was.
@@ -210,8 +211,10 @@ func (d *Decoder) insert(r *reader) (Kind, error) {
 		return Nothing, &err
 	}
 	if mark != 'N' || n != len(rel.slots) {
-		return Nothing, &DecodeError{Position: here, Relation: rel.name,
-			Err: fmt.Errorf("insert message has a tuple %q of %d columns, the relation has %d", mark, n, len(rel.slots))}
+		return Nothing, &DecodeError{
+			Position: here, Relation: rel.name,
+			Err: fmt.Errorf("insert message has a tuple %q of %d columns, the relation has %d", mark, n, len(rel.slots)),
+		}
 	}
 	return d.decodeRow(rel, here, r.rest)
 }

@@ -126,7 +126,14 @@ func TestIndexCountsEveryInsert(t *testing.T) {
 	messages := [][]byte{
 		beginMsg(0x100, 7),
 		relationMsg(1, "public", "outbox", five()...), relationMsg(2, "public", "other", column{"x", 23}), relationMsg(3, "public", "third", five()...),
-		insertMsg(2, "1"), row(1, "a"), row(3, "b"), {'U', 0}, {'D', 0}, {'T', 0}, {'O', 0}, {'Y', 0}, {'M', 0}, insertMsg(2, "2"), insertMsg(1, nil, "a", "k", "t", "p"), row(1, "c"),
+		insertMsg(2, "1"), row(1, "a"), row(3, "b"),
+		{'U', 0},
+		{'D', 0},
+		{'T', 0},
+		{'O', 0},
+		{'Y', 0},
+		{'M', 0},
+		insertMsg(2, "2"), insertMsg(1, nil, "a", "k", "t", "p"), row(1, "c"),
 	}
 	positions := func(tables ...Table) map[string]uint32 {
 		d := open(t, tables...)

@@ -3,8 +3,9 @@ package decoder
 import (
 	"fmt"
 
-	"github.com/cdc-relay/cdc-relay/record"
 	"github.com/jackc/pglogrepl"
+
+	"github.com/cdc-relay/cdc-relay/record"
 )
 
 // Position places an event in the WAL: the commit LSN of its transaction (final_lsn of Begin, never the end LSN) and its

@@ -11,9 +11,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/cdc-relay/cdc-relay/internal/testenv"
 	"github.com/cdc-relay/cdc-relay/record"
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // Each testdata/NAME.sql is a history. NAME.wal holds the messages that a real Postgres made of it, a line of hex each, and
@@ -34,8 +35,10 @@ func scenarios() map[string]Config {
 	envelope := "type:envelope,tenant:envelope:t,n:envelope,amount:envelope,ok:envelope,ts:envelope,tz:envelope,doc:envelope,prio:partition"
 	small := map[string]string{"topic": "", "partition_key": "", "headers": ""}
 	app := func(name string, columns map[string]string) Table {
-		all := map[string]string{"event_type": "", "aggregate_type": "", "topic": "", "partition_key": "", "headers": "", "event_id": "id",
-			"payload": "body", "aggregate_id": "who"}
+		all := map[string]string{
+			"event_type": "", "aggregate_type": "", "topic": "", "partition_key": "", "headers": "", "event_id": "id",
+			"payload": "body", "aggregate_id": "who",
+		}
 		for k, v := range columns {
 			all[k] = v
 		}
@@ -47,9 +50,11 @@ func scenarios() map[string]Config {
 		"native/cloudevents-structured": {Tables: []Table{{Name: "public.outbox", Format: record.CloudEventsStructured}}},
 		"debezium":                      {Tables: []Table{{Name: "public.outbox", Preset: PresetDebezium, Debezium: record.Debezium{AdditionalPlacement: placements}}}},
 		"debezium/json": {Tables: []Table{{Name: "public.outbox", Preset: PresetDebezium, Debezium: record.Debezium{
-			ValueConverter: "json", KeyConverter: "json", AdditionalPlacement: envelope}}}},
+			ValueConverter: "json", KeyConverter: "json", AdditionalPlacement: envelope,
+		}}}},
 		"debezium/routed": {Tables: []Table{{Name: "public.outbox", Preset: PresetDebezium, Debezium: record.Debezium{
-			RouteByField: "type", TopicReplacement: "events.${routedByValue}", EventKey: "tenant", ValueConverter: "json"}}}},
+			RouteByField: "type", TopicReplacement: "events.${routedByValue}", EventKey: "tenant", ValueConverter: "json",
+		}}}},
 		"debezium/plain": {Tables: []Table{{Name: "public.outbox", Preset: PresetDebezium, Format: record.Plain}}},
 		"columns": {Tables: []Table{
 			app("app.events", map[string]string{"event_type": "what", "partition_key": "who"}),

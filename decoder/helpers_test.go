@@ -10,8 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cdc-relay/cdc-relay/record"
 	"github.com/jackc/pglogrepl"
+
+	"github.com/cdc-relay/cdc-relay/record"
 )
 
 // The messages of pgoutput, made by hand.
@@ -84,8 +85,16 @@ func fiveTable(name string) Table {
 
 func nativeColumns() []column {
 	return []column{
-		{"event_id", 2950}, {"aggregate_type", oidText}, {"aggregate_id", oidText}, {"event_type", oidText}, {"topic", oidText},
-		{"partition_key", oidText}, {"payload", oidJSONB}, {"headers", oidJSONB}, {"created_at", 1184}, {"seq", 20},
+		{"event_id", 2950},
+		{"aggregate_type", oidText},
+		{"aggregate_id", oidText},
+		{"event_type", oidText},
+		{"topic", oidText},
+		{"partition_key", oidText},
+		{"payload", oidJSONB},
+		{"headers", oidJSONB},
+		{"created_at", 1184},
+		{"seq", 20},
 	}
 }
 

@@ -110,17 +110,21 @@ func (rel *relation) bind(types []record.Type) {
 		}
 	}
 	if len(missing) > 0 {
-		rel.err = &DecodeError{Relation: rel.name, Column: missing[0],
+		rel.err = &DecodeError{
+			Relation: rel.name, Column: missing[0],
 			Err: fmt.Errorf("the table sends no columns %q: add them (to a column list of the publication too), or map them to"+
-				` others by outbox[].columns ("" for none)`, missing)}
+				` others by outbox[].columns ("" for none)`, missing),
+		}
 		return
 	}
 	if shape.Mapped[record.ColSeq] {
 		switch shape.Types[record.ColSeq].OID {
 		case 20, 21, 23: // int8, int2, int4
 		default:
-			rel.err = &DecodeError{Relation: rel.name, Column: rel.table.columns[record.ColSeq].name,
-				Err: errors.New(`seq is no integer column: alter it, or set columns.seq: ""`)}
+			rel.err = &DecodeError{
+				Relation: rel.name, Column: rel.table.columns[record.ColSeq].name,
+				Err: errors.New(`seq is no integer column: alter it, or set columns.seq: ""`),
+			}
 			return
 		}
 	}

@@ -121,8 +121,10 @@ func (f *Format) Bind(s Shape) (*Encoder, error) {
 	case payload == oidText, payload == oidVarchar, payload == oidBpchar:
 		e.payload = payloadText
 	default:
-		errs = append(errs, &ColumnError{"payload",
-			fmt.Errorf("type with oid %d is none of jsonb, json, text, varchar, char, bytea: alter the column's type", payload)})
+		errs = append(errs, &ColumnError{
+			"payload",
+			fmt.Errorf("type with oid %d is none of jsonb, json, text, varchar, char, bytea: alter the column's type", payload),
+		})
 	}
 	for c := range NumColumns {
 		if c != ColPayload && s.Mapped[c] && s.Types[c].OID == oidBytea {

@@ -12,9 +12,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cdc-relay/cdc-relay/replication"
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/cdc-relay/cdc-relay/replication"
 )
 
 // BenchmarkDrain reads a backlog that waits in a slot: by Next alone, by Next on a socket whose reads are not gathered, and

@@ -10,8 +10,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cdc-relay/cdc-relay/replication/internal/socket"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/cdc-relay/cdc-relay/replication/internal/socket"
 )
 
 // Defaults of Config.

@@ -10,9 +10,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cdc-relay/cdc-relay/replication/internal/socket"
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/cdc-relay/cdc-relay/replication/internal/socket"
 )
 
 // cancelGrace is how long CreateSlot waits for the server to take a cancel request in.

@@ -16,9 +16,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/cdc-relay/cdc-relay/internal/testenv"
 	"github.com/cdc-relay/cdc-relay/replication"
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 func TestReal_Publications(t *testing.T) {

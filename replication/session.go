@@ -202,9 +202,9 @@ func serverError(body []byte) error {
 func noticeError(body []byte) error {
 	var n pgproto3.NoticeResponse
 	if n.Decode(body) != nil {
-		return nil
+		return nil //nolint:nilerr // a notice that cannot be read is no reason to stop
 	}
-	e := (pgproto3.ErrorResponse)(n)
+	e := pgproto3.ErrorResponse(n)
 	if pg := pgconn.ErrorResponseToPgError(&e); pg.Routine == "LoadPublications" || strings.HasPrefix(pg.Message, "skipped loading publication") {
 		return fmt.Errorf("%w: %w", ErrPublicationSkipped, pg)
 	}
@@ -274,11 +274,11 @@ func (s *Stream) lastWords() error {
 		typ, body, ok, err := s.in.next()
 		switch {
 		case err != nil:
-			return nil
+			return nil //nolint:nilerr // no last words: the caller has its own error
 		case ok && typ == 'E':
 			return serverError(body)
 		case !ok && s.in.fill() != nil:
-			return nil
+			return nil //nolint:nilerr // as above
 		}
 	}
 }

@@ -9,10 +9,11 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/cdc-relay/cdc-relay/internal/walsender"
-	"github.com/cdc-relay/cdc-relay/replication"
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/cdc-relay/cdc-relay/internal/walsender"
+	"github.com/cdc-relay/cdc-relay/replication"
 )
 
 func TestStop_SendsTheLastStatus(t *testing.T) {

@@ -8,10 +8,11 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/cdc-relay/cdc-relay/internal/walsender"
-	"github.com/cdc-relay/cdc-relay/replication"
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/cdc-relay/cdc-relay/internal/walsender"
+	"github.com/cdc-relay/cdc-relay/replication"
 )
 
 // inBubble runs f in virtual time against a scripted walsender with one slot.
@@ -158,7 +159,7 @@ func TestI6_StatusInADenseStream(t *testing.T) {
 		srv.Commit(outboxRows(3000, "x")...)
 		for range 3000 { // 30 s of work on a stream that never pauses
 			next(t, s)
-			time.Sleep(10 * time.Millisecond)
+			time.Sleep(10 * time.Millisecond) //nolint:forbidigo // virtual time
 		}
 		checkRhythm(t, srv, 30)
 	})

@@ -5,9 +5,10 @@ import (
 	"errors"
 	"os/user"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/cdc-relay/cdc-relay/internal/cli"
 	"github.com/cdc-relay/cdc-relay/internal/config"
-	"github.com/jackc/pgx/v5"
 )
 
 // withDatabase runs f on a connection as the relay's role.

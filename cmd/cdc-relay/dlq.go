@@ -10,11 +10,12 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/spf13/cobra"
+
 	"github.com/cdc-relay/cdc-relay/internal/cli"
 	"github.com/cdc-relay/cdc-relay/internal/config"
 	"github.com/cdc-relay/cdc-relay/internal/deadletter"
-	"github.com/jackc/pgx/v5"
-	"github.com/spf13/cobra"
 )
 
 func newDLQ(p *cli.Program) *cobra.Command {

@@ -5,11 +5,12 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/spf13/cobra"
+
 	"github.com/cdc-relay/cdc-relay/internal/cli"
 	"github.com/cdc-relay/cdc-relay/internal/config"
 	"github.com/cdc-relay/cdc-relay/internal/deadletter"
-	"github.com/jackc/pgx/v5"
-	"github.com/spf13/cobra"
 )
 
 // markFlags say which dead letters requeue and drop mean, and why.

@@ -9,10 +9,11 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/cdc-relay/cdc-relay/internal/cli"
-	"github.com/cdc-relay/cdc-relay/internal/config/reference"
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
+
+	"github.com/cdc-relay/cdc-relay/internal/cli"
+	"github.com/cdc-relay/cdc-relay/internal/config/reference"
 )
 
 func newDocs(p *cli.Program) *cobra.Command {

@@ -7,8 +7,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cdc-relay/cdc-relay/internal/cli"
 	"github.com/spf13/cobra"
+
+	"github.com/cdc-relay/cdc-relay/internal/cli"
 )
 
 func newHealthcheck(p *cli.Program) *cobra.Command {

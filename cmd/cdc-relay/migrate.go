@@ -6,11 +6,12 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/spf13/cobra"
+
 	"github.com/cdc-relay/cdc-relay/internal/cli"
 	"github.com/cdc-relay/cdc-relay/internal/config"
 	"github.com/cdc-relay/cdc-relay/migrations"
-	"github.com/jackc/pgx/v5"
-	"github.com/spf13/cobra"
 )
 
 // migrateFlags are what the schema can look like, beyond the configuration.

@@ -6,11 +6,12 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/spf13/cobra"
+
 	"github.com/cdc-relay/cdc-relay/internal/cli"
 	"github.com/cdc-relay/cdc-relay/internal/config"
 	"github.com/cdc-relay/cdc-relay/internal/partitions"
-	"github.com/jackc/pgx/v5"
-	"github.com/spf13/cobra"
 )
 
 // deleteRows bounds what one `partitions maintain` deletes from a plain table.

@@ -3,11 +3,12 @@ package main
 import (
 	"context"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/spf13/cobra"
+
 	"github.com/cdc-relay/cdc-relay/checkpoint"
 	"github.com/cdc-relay/cdc-relay/internal/cli"
 	"github.com/cdc-relay/cdc-relay/internal/config"
-	"github.com/jackc/pgx/v5"
-	"github.com/spf13/cobra"
 )
 
 func newPause(p *cli.Program) *cobra.Command {

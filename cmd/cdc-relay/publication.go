@@ -6,12 +6,13 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/spf13/cobra"
+
 	"github.com/cdc-relay/cdc-relay/checkpoint"
 	"github.com/cdc-relay/cdc-relay/internal/cli"
 	"github.com/cdc-relay/cdc-relay/internal/config"
 	"github.com/cdc-relay/cdc-relay/replication"
-	"github.com/jackc/pgx/v5"
-	"github.com/spf13/cobra"
 )
 
 func newPublication(p *cli.Program) *cobra.Command {

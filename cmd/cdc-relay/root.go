@@ -1,8 +1,9 @@
 package main
 
 import (
-	"github.com/cdc-relay/cdc-relay/internal/cli"
 	"github.com/spf13/cobra"
+
+	"github.com/cdc-relay/cdc-relay/internal/cli"
 )
 
 // newRoot builds the tree of verbs for one invocation.

@@ -3,8 +3,9 @@ package main
 import (
 	"context"
 
-	"github.com/cdc-relay/cdc-relay/internal/cli"
 	"github.com/spf13/cobra"
+
+	"github.com/cdc-relay/cdc-relay/internal/cli"
 )
 
 func newRun(p *cli.Program) *cobra.Command {

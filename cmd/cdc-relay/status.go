@@ -11,8 +11,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cdc-relay/cdc-relay/internal/cli"
 	"github.com/spf13/cobra"
+
+	"github.com/cdc-relay/cdc-relay/internal/cli"
 )
 
 func newStatus(p *cli.Program) *cobra.Command {

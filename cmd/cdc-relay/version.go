@@ -6,8 +6,9 @@ import (
 	"runtime"
 	"runtime/debug"
 
-	"github.com/cdc-relay/cdc-relay/internal/cli"
 	"github.com/spf13/cobra"
+
+	"github.com/cdc-relay/cdc-relay/internal/cli"
 )
 
 // Set by the linker: -ldflags "-X main.version=v1.2.3 -X main.commit=... -X main.date=...". A plain `go build` leaves them

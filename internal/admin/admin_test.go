@@ -14,8 +14,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cdc-relay/cdc-relay/internal/admin"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/cdc-relay/cdc-relay/internal/admin"
 )
 
 // source is an admin.Source that a test can change.
@@ -161,8 +162,14 @@ func TestOnlyWhatIsServed(t *testing.T) {
 		method, path string
 		code         int
 	}{
-		{"HEAD", "/livez", 200}, {"POST", "/livez", 405}, {"DELETE", "/api/v1/status", 405}, {"PUT", "/metrics", 405},
-		{"GET", "/", 404}, {"GET", "/debug/pprof/", 404}, {"GET", "/debug/vars", 404}, {"GET", "/livez/", 404},
+		{"HEAD", "/livez", 200},
+		{"POST", "/livez", 405},
+		{"DELETE", "/api/v1/status", 405},
+		{"PUT", "/metrics", 405},
+		{"GET", "/", 404},
+		{"GET", "/debug/pprof/", 404},
+		{"GET", "/debug/vars", 404},
+		{"GET", "/livez/", 404},
 	} {
 		if code, _, _ := r.do(t, tc.method, tc.path, ""); code != tc.code {
 			t.Errorf("%s %s: %d, want %d", tc.method, tc.path, code, tc.code)

@@ -6,9 +6,10 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/cdc-relay/cdc-relay/internal/config"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/cdc-relay/cdc-relay/internal/config"
 )
 
 // PgConfig returns a function that reads the connection's settings anew, secrets included: what connects calls it each

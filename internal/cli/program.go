@@ -7,9 +7,10 @@ import (
 	"os"
 	"strings"
 
-	"github.com/cdc-relay/cdc-relay/internal/config"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"github.com/cdc-relay/cdc-relay/internal/config"
 )
 
 // Program is one invocation: its streams, its surroundings, and the global flags.

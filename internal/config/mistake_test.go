@@ -93,7 +93,8 @@ func TestMistakes(t *testing.T) {
 		{"flag, column", smallest, nil, []string{"outbox[0].columns.paylod=x"}, []string{`--set outbox[0].columns.paylod: outbox[0].columns.paylod: unknown key "paylod"; did you mean "payload"?`}},
 		{
 			"all at once, in order", "databse: {}\nsink:\n  kafka:\n    brokers: [x]\n    acks: some\nshards: a\n",
-			[]string{"CDC_RELAY_LOG_LEVEL=loud"}, []string{"on_stop=never"},
+			[]string{"CDC_RELAY_LOG_LEVEL=loud"},
+			[]string{"on_stop=never"},
 			[]string{
 				f + `1:1: unknown key "databse"; did you mean "database"?`, f + `4:15: sink.kafka.brokers[0]: "x" has no port`, f + `5:11: sink.kafka.acks: "some"`, f + `6:9: shards: "a"`,
 				`environment CDC_RELAY_LOG_LEVEL: log.level: "loud"`, `--set on_stop: on_stop: "never"`,

@@ -5,9 +5,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/cdc-relay/cdc-relay/internal/deadletter"
 	"github.com/cdc-relay/cdc-relay/internal/testenv"
-	"github.com/jackc/pgx/v5"
 )
 
 // blocked waits until a statement of conn waits for a lock.

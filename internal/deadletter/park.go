@@ -6,9 +6,10 @@ import (
 	"slices"
 	"time"
 
-	"github.com/cdc-relay/cdc-relay/decoder"
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
+
+	"github.com/cdc-relay/cdc-relay/decoder"
 )
 
 // Filed is what Park found or made of one letter.

@@ -6,13 +6,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5"
+
 	"github.com/cdc-relay/cdc-relay/decoder"
 	"github.com/cdc-relay/cdc-relay/internal/deadletter"
 	"github.com/cdc-relay/cdc-relay/internal/testenv"
 	"github.com/cdc-relay/cdc-relay/migrations"
 	"github.com/cdc-relay/cdc-relay/record"
-	"github.com/jackc/pglogrepl"
-	"github.com/jackc/pgx/v5"
 )
 
 // fixture is a migrated database with a slot, a walsender that holds it and a mark at 0/1000. Stores speak as the relay's

@@ -4,8 +4,9 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/cdc-relay/cdc-relay/decoder"
 	"github.com/jackc/pgx/v5"
+
+	"github.com/cdc-relay/cdc-relay/decoder"
 )
 
 // Filter narrows List and Export; the zero Filter takes everything.

@@ -9,8 +9,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/cdc-relay/cdc-relay/internal/metrics"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/cdc-relay/cdc-relay/internal/metrics"
 )
 
 // TestMetricsPage holds docs/metrics.md to the registry: each metric of ours has its line, with its labels and its help.

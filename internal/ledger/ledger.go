@@ -8,10 +8,11 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/cdc-relay/cdc-relay/checkpoint"
-	"github.com/cdc-relay/cdc-relay/internal/deadletter"
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
+
+	"github.com/cdc-relay/cdc-relay/checkpoint"
+	"github.com/cdc-relay/cdc-relay/internal/deadletter"
 )
 
 // keepResolved is how long a dead letter whose fate is settled stays for an operator to look at.

@@ -7,9 +7,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/cdc-relay/cdc-relay/internal/partitions"
 	"github.com/cdc-relay/cdc-relay/internal/testenv"
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 func TestDaysAreUTCAcrossDST(t *testing.T) {

@@ -5,9 +5,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/cdc-relay/cdc-relay/internal/partitions"
 	"github.com/cdc-relay/cdc-relay/internal/testenv"
-	"github.com/jackc/pgx/v5"
 )
 
 const beyond = "pg_current_wal_insert_lsn()"

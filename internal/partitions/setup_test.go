@@ -7,10 +7,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/cdc-relay/cdc-relay/internal/partitions"
 	"github.com/cdc-relay/cdc-relay/internal/testenv"
 	"github.com/cdc-relay/cdc-relay/migrations"
-	"github.com/jackc/pgx/v5"
 )
 
 var versions = []string{"14", "15", "16", "17", "18"}

@@ -51,9 +51,8 @@ func (s *session) claim(ctx context.Context) error {
 			}
 			continue // look again, as any other start does
 		}
-		if s.resumes(mark) {
-			from = max(from, s.relay.delivery.progress().Confirmed)
-		}
+		// From the mark, also when more has been acked since: the first status says where we start, and nothing is confirmed
+		// that the mark does not hold. What was handed on before is read again and passed over.
 		if s.stream, err = s.conn.Start(ctx, from); err != nil {
 			return err
 		}

@@ -3,9 +3,10 @@ package relay
 import (
 	"context"
 
+	"github.com/jackc/pglogrepl"
+
 	"github.com/cdc-relay/cdc-relay/checkpoint"
 	"github.com/cdc-relay/cdc-relay/internal/deadletter"
-	"github.com/jackc/pglogrepl"
 )
 
 // Ledger is an ordinary connection to the database, as the relay uses it: the slot's row in pg_replication_slots, the mark,

@@ -8,11 +8,12 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/jackc/pglogrepl"
+
 	"github.com/cdc-relay/cdc-relay/checkpoint"
 	"github.com/cdc-relay/cdc-relay/decoder"
 	"github.com/cdc-relay/cdc-relay/internal/deadletter"
 	"github.com/cdc-relay/cdc-relay/replication"
-	"github.com/jackc/pglogrepl"
 )
 
 // session is one connection's life. The goroutine that runs it owns the replication connection (I4).
@@ -50,11 +51,16 @@ func (r *Relay) session(ctx context.Context) (err error) {
 	if s.ledger, err = r.cfg.Ledger(ctx); err != nil {
 		return err
 	}
-	defer func() { s.close(s.ledger.Close) }()
+	goodbye := func(end func(context.Context) error) { // bounded, and not by ctx, which may have ended
+		bounded, done := context.WithTimeout(context.WithoutCancel(ctx), goodbyeTimeout)
+		defer done()
+		_ = end(bounded)
+	}
+	defer func() { goodbye(s.ledger.Close) }()
 	if s.conn, err = r.cfg.Connect(ctx); err != nil {
 		return err
 	}
-	defer func() { s.close(func(ctx context.Context) error { s.conn.Close(ctx); return nil }) }()
+	defer func() { goodbye(func(ctx context.Context) error { s.conn.Close(ctx); return nil }) }()
 	if err := s.claim(ctx); err != nil {
 		return err
 	}
@@ -97,12 +103,8 @@ func (r *Relay) session(ctx context.Context) (err error) {
 // errDrain: the relay was asked to stop.
 var errDrain = errors.New("draining")
 
-// close bounds a goodbye.
-func (s *session) close(f func(context.Context) error) {
-	ctx, done := context.WithTimeout(context.Background(), 2*time.Second)
-	defer done()
-	_ = f(ctx)
-}
+// goodbyeTimeout bounds each of the last words: the last mark, the last status, the end of a connection.
+const goodbyeTimeout = 2 * time.Second
 
 // begin makes ready to read: a tenure that goes on keeps its tracker and sink, a new one starts from the mark.
 func (s *session) begin(ctx context.Context) error {
@@ -293,14 +295,16 @@ func (s *session) drain(inner context.Context, kept <-chan struct{}) error {
 		}
 	}
 	left := s.delivery.unacked()
+	goodbye, end := context.WithTimeout(context.WithoutCancel(inner), 2*goodbyeTimeout)
+	defer end()
 	close(s.keeper.finish)
+	marked, stop := context.WithTimeout(goodbye, goodbyeTimeout)
+	defer stop()
 	select {
 	case <-kept:
-	case <-time.After(2 * time.Second):
+	case <-marked.Done():
 	}
 	s.confirm()
-	goodbye, end := context.WithTimeout(context.WithoutCancel(inner), 2*time.Second)
-	defer end()
 	if err := s.stream.Stop(goodbye); err != nil && left == 0 {
 		r.log.Warn().Err(err).Msg("the last status may not have arrived; a restart may repeat what it would have confirmed")
 	}

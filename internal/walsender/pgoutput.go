@@ -46,9 +46,16 @@ type Unchanged struct{}
 // Outbox is the native outbox table, public.outbox.
 func Outbox() *Relation {
 	return &Relation{OID: 16400, Schema: "public", Name: "outbox", Columns: []Column{
-		{"event_id", UUIDOID, true}, {"aggregate_type", TextOID, false}, {"aggregate_id", TextOID, false},
-		{"event_type", TextOID, false}, {"topic", TextOID, false}, {"partition_key", TextOID, false},
-		{"payload", JSONBOID, false}, {"headers", JSONBOID, false}, {"created_at", TimestamptzOID, true}, {"seq", Int8OID, false},
+		{"event_id", UUIDOID, true},
+		{"aggregate_type", TextOID, false},
+		{"aggregate_id", TextOID, false},
+		{"event_type", TextOID, false},
+		{"topic", TextOID, false},
+		{"partition_key", TextOID, false},
+		{"payload", JSONBOID, false},
+		{"headers", JSONBOID, false},
+		{"created_at", TimestamptzOID, true},
+		{"seq", Int8OID, false},
 	}}
 }
 

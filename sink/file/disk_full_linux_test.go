@@ -6,8 +6,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/cdc-relay/cdc-relay/sink/sinktest"
 	"golang.org/x/sys/unix"
+
+	"github.com/cdc-relay/cdc-relay/sink/sinktest"
 )
 
 // A real full disk: a file system of 256 KiB in memory, most of it taken by another file.

@@ -7,11 +7,12 @@ import (
 	"io/fs"
 	"sync"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/cdc-relay/cdc-relay/decoder"
 	"github.com/cdc-relay/cdc-relay/sink"
 	"github.com/cdc-relay/cdc-relay/sink/lanes"
 	"github.com/cdc-relay/cdc-relay/sink/line"
-	"golang.org/x/sys/unix"
 )
 
 // DefaultMode is the mode of a file that does not exist yet, before the umask: payloads are not for everyone.

@@ -8,10 +8,11 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/cdc-relay/cdc-relay/sink"
 	"github.com/cdc-relay/cdc-relay/sink/line"
 	"github.com/cdc-relay/cdc-relay/sink/sinktest"
-	"golang.org/x/sys/unix"
 )
 
 // faults is a disk that fails when told to.

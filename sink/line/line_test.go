@@ -31,14 +31,22 @@ func TestAppendIsTheDocumentedLine(t *testing.T) {
 		want string
 	}{
 		"plain": {event(func(*decoder.Event) {}), `{"topic":"orders","key":"42","value":"{\"total\": 10}","headers":[],"partition":null,` + tail},
-		"null key, tombstone, partition": {event(func(ev *decoder.Event) { ev.Key, ev.Value, ev.Partition = nil, nil, 7 }),
-			`{"topic":"orders","key":null,"value":null,"headers":[],"partition":7,` + tail},
-		"empty": {event(func(ev *decoder.Event) { ev.Key, ev.Value = []byte{}, []byte{} }),
-			`{"topic":"orders","key":"","value":"","headers":[],"partition":null,` + tail},
-		"not UTF-8": {event(func(ev *decoder.Event) { ev.Key, ev.Value = []byte{0xff}, []byte{0, 0x80} }),
-			`{"topic":"orders","key_base64":"/w==","value_base64":"AIA=","headers":[],"partition":null,` + tail},
-		"escapes": {event(func(ev *decoder.Event) { ev.Value = []byte("\"\\/\b\n\r\t\x01\u00e9\u2028<&>") }),
-			`{"topic":"orders","key":"42","value":"\"\\/\u0008\n\r\t\u0001` + "\u00e9\u2028" + `<&>","headers":[],"partition":null,` + tail},
+		"null key, tombstone, partition": {
+			event(func(ev *decoder.Event) { ev.Key, ev.Value, ev.Partition = nil, nil, 7 }),
+			`{"topic":"orders","key":null,"value":null,"headers":[],"partition":7,` + tail,
+		},
+		"empty": {
+			event(func(ev *decoder.Event) { ev.Key, ev.Value = []byte{}, []byte{} }),
+			`{"topic":"orders","key":"","value":"","headers":[],"partition":null,` + tail,
+		},
+		"not UTF-8": {
+			event(func(ev *decoder.Event) { ev.Key, ev.Value = []byte{0xff}, []byte{0, 0x80} }),
+			`{"topic":"orders","key_base64":"/w==","value_base64":"AIA=","headers":[],"partition":null,` + tail,
+		},
+		"escapes": {
+			event(func(ev *decoder.Event) { ev.Value = []byte("\"\\/\b\n\r\t\x01\u00e9\u2028<&>") }),
+			`{"topic":"orders","key":"42","value":"\"\\/\u0008\n\r\t\u0001` + "\u00e9\u2028" + `<&>","headers":[],"partition":null,` + tail,
+		},
 		"headers": {event(func(ev *decoder.Event) {
 			add(ev, "a", []byte("1"))
 			add(ev, "a", []byte("2"))

@@ -6,9 +6,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pglogrepl"
+
 	"github.com/cdc-relay/cdc-relay/decoder"
 	"github.com/cdc-relay/cdc-relay/record"
-	"github.com/jackc/pglogrepl"
 )
 
 // Shape says what generated events are like. The zero value is fit for use.

@@ -12,8 +12,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/cdc-relay/cdc-relay/internal/config"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/cdc-relay/cdc-relay/internal/config"
 )
 
 var update = flag.Bool("update", false, "rewrite golden files")

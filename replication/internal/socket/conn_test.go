@@ -2,6 +2,7 @@ package socket_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"testing"
@@ -65,7 +66,7 @@ func TestReadBringsEveryByte(t *testing.T) {
 					at++
 				}
 				reads++
-				if err == io.EOF {
+				if errors.Is(err, io.EOF) {
 					break
 				}
 				if err != nil {
