@@ -44,6 +44,10 @@ test: fetch ## everything, against real Postgres and real Kafka; KAFKA_VERSION=3
 race: fetch ## the same with the race detector
 	@.ci/gotest -race $(FLAGS) $(PKG)
 
+.PHONY: test-heavy
+test-heavy: fetch ## tests that take long as well: millions of rows, minutes of outage
+	@CDC_RELAY_TEST_HEAVY=1 .ci/gotest -timeout 60m $(FLAGS) $(PKG)
+
 .PHONY: sim
 sim: ## the seeded simulation; SEEDS=2000, or SEED=42 to replay one
 	CDC_RELAY_SIM_SEEDS='$(if $(SEED),1,$(SEEDS))' CDC_RELAY_SIM_SEED='$(SEED)' \
@@ -62,6 +66,10 @@ fuzz: ## every fuzz target for FUZZTIME=30s each
 lint: tools ## go vet and golangci-lint
 	go vet ./...
 	$(GOLANGCI) run ./...
+
+.PHONY: fmt
+fmt: tools ## format as lint wants it
+	$(GOLANGCI) fmt ./...
 
 .PHONY: tools
 tools: $(GOLANGCI) ## golangci-lint into .cache/ (once, some 2 minutes)
