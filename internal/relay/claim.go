@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/jackc/pglogrepl"
+
 	"github.com/cdc-relay/cdc-relay/checkpoint"
 	"github.com/cdc-relay/cdc-relay/replication"
 )
@@ -45,7 +47,11 @@ func (s *session) claim(ctx context.Context) error {
 			return &StopError{Code: ExitSlot, Err: err}
 		case action == checkpoint.StandBy:
 			return fmt.Errorf("%w: slot %q is held by walsender %d", errStandby, cfg.Slot, slot.ActivePID)
-		case action != checkpoint.Stream:
+		}
+		if err := s.inspect(ctx, mark); err != nil {
+			return err
+		}
+		if action != checkpoint.Stream {
 			if err := s.firstStart(ctx, sys); err != nil {
 				return err
 			}
@@ -67,6 +73,34 @@ func (s *session) claim(ctx context.Context) error {
 		s.mark = *mark
 		return nil
 	}
+}
+
+// inspect looks at the publication before anything is read with it: the mark would find a change too, but only after the
+// events behind it were published, and again at each start.
+func (s *session) inspect(ctx context.Context, mark *checkpoint.Mark) error {
+	notes, err := s.ledger.Inspect(ctx, s.relay.cfg.Publication, mark)
+	read := mark != nil && !mark.Creating
+	switch {
+	case errors.Is(err, checkpoint.ErrPublicationChanged):
+		return s.relay.publicationChanged(err)
+	case errors.Is(err, replication.ErrPublicationMissing) && read:
+		return &StopError{Code: ExitSlot, Err: fmt.Errorf("%w: it was there when the mark was written, so rows may have been skipped since; make it with `cdc-relay publication create`, which says how to go on", err)}
+	case errors.Is(err, replication.ErrPublicationWrong):
+		return &StopError{Code: ExitPrecondition, Err: err}
+	case err != nil:
+		return err
+	}
+	if !read || !s.resumes(mark) {
+		for _, note := range notes {
+			s.relay.log.Warn().Msg(note)
+		}
+	}
+	return nil
+}
+
+// publicationChanged is the stop when the publication is not the one that the mark belongs to.
+func (r *Relay) publicationChanged(err error) error {
+	return &StopError{Code: ExitSlot, Err: fmt.Errorf("%w; rows of slot %q may have been skipped while publication %q was different: look for them in the outbox, then `cdc-relay publication accept` goes on", err, r.cfg.Slot, r.cfg.Publication)}
 }
 
 // firstStart makes slot and mark, or finishes what a start that died began. Several replicas may be here at once: the lock,
@@ -94,7 +128,7 @@ func (s *session) firstStart(ctx context.Context, sys replication.System) error 
 		return nil // somebody else finished it before we had the lock
 	case mark != nil && slot != nil: // the slot stands, nobody has streamed from it
 		s.relay.log.Info().Stringer(keyLSN, slot.Confirmed).Msg("completing a first start that was interrupted")
-		return s.ledger.Complete(ctx, mark.Nonce, slot.Confirmed)
+		return s.complete(ctx, mark.Nonce, slot.Confirmed)
 	case slot != nil:
 		return nil // Decide says what to do about a slot without a mark
 	}
@@ -118,16 +152,26 @@ func (s *session) firstStart(ctx context.Context, sys replication.System) error 
 	if err != nil {
 		return err
 	}
-	if err := s.ledger.Complete(ctx, nonce, point); err != nil {
-		return err
-	}
+	return s.complete(ctx, nonce, point)
+}
+
+// complete makes the intent the mark. The rows that nobody will publish are counted before: a start that cannot read the
+// outbox has not happened, and the next one counts them.
+func (s *session) complete(ctx context.Context, nonce string, point pglogrepl.LSN) error {
 	older, err := s.ledger.OlderRows(ctx)
 	if err != nil {
 		return err
 	}
+	if err := s.ledger.Complete(ctx, nonce, point); err != nil {
+		return err
+	}
 	line := s.relay.log.Info().Stringer(keyLSN, point)
 	if older > 0 {
-		line = s.relay.log.Warn().Stringer(keyLSN, point).Int64("older_rows", older)
+		var tables []string
+		for _, t := range s.relay.cfg.Decoder.Tables {
+			tables = append(tables, t.Name)
+		}
+		line = s.relay.log.Warn().Stringer(keyLSN, point).Int64("older_rows", older).Strs("tables", tables)
 	}
 	line.Msg("first start: slot and mark made; rows of the outbox that were committed before are not published")
 	return nil

@@ -40,6 +40,7 @@ type delivery struct {
 
 	mu        sync.Mutex
 	tracker   *checkpoint.Tracker
+	block     uint64           // of the event handed on last
 	handed    decoder.Position // the last insert handed on
 	ended     bool             // its transaction's end is filed
 	marked    uint64           // Progress().Events of the last mark
@@ -73,6 +74,13 @@ func (d *delivery) skipThrough() decoder.Position {
 		return decoder.Position{Commit: d.handed.Commit, Index: math.MaxUint32}
 	}
 	return d.handed
+}
+
+// newBlock is a number behind those of all blocks so far.
+func (d *delivery) newBlock() uint64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.block + 1
 }
 
 // progress is what may be marked.
@@ -227,6 +235,7 @@ func (d *delivery) file(events []decoder.Event, block uint64) {
 	for i := range events {
 		bytes += events[i].Bytes()
 	}
+	d.block = block
 	last := &events[len(events)-1]
 	ticket := d.tracker.File(checkpoint.Piece{
 		Commit: last.Commit, Last: last.Index, Events: len(events), Bytes: bytes, Block: block, Time: last.CommitTime,

@@ -31,7 +31,8 @@ type session struct {
 	cuts   []cut                     // ends of transactions among them
 	held   int                       // events that the decoder holds since the last take
 	ends   []cut                     // ends of transactions among those
-	block  uint64                    // the slab of the decoder that they lie in
+	block  uint64                    // the slab of the decoder that they lie in; counts on through a tenure
+	filled bool                      // that slab is full
 	skips  map[decoder.Position]bool // positions that an operator lets us pass over (`skip --position`)
 	paused bool
 	marked atomic.Uint64 // LSN of the mark, as the keeper wrote it last
@@ -152,6 +153,7 @@ func (s *session) begin(ctx context.Context) error {
 		s.delivery.begin(to, s.stream.Confirmed(), open, settled)
 	}
 	s.decoder.SkipThrough(s.delivery.skipThrough())
+	s.block = s.delivery.newBlock() // a decoder of its own has slabs of its own
 	s.marked.Store(uint64(s.mark.LSN))
 	s.keeper = newKeeper(s)
 	r.state.streaming(s)
@@ -225,14 +227,14 @@ func (s *session) decode(data []byte) error {
 
 // take moves what the decoder holds to out. It is called only when out is empty.
 func (s *session) take() {
-	full := s.decoder.Full()
+	if s.filled { // the take before emptied a slab: these lie in a new one
+		s.block++
+	}
+	s.filled = s.decoder.Full()
 	s.out, s.held = s.decoder.Take(), 0
 	s.cuts, s.ends = s.ends, s.cuts[:0]
 	s.handOn()
 	s.relay.state.ticked(loopReader)
-	if full {
-		s.block++
-	}
 }
 
 // handOn hands on what fits into the window; false when something is left.
