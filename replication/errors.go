@@ -72,7 +72,7 @@ func Class(err error) Diagnosis {
 	switch {
 	case errors.Is(err, ErrBeyondWAL):
 		return unusable("this server is not the one that the mark was written for, or was restored from a backup: " +
-			"check database.url; if the restore was meant, `cdc-relay slot repair` makes a new slot and a new incarnation")
+			"check database.url; if the restore was meant, `cdc-relay slot adopt --new-incarnation` goes on from where the slot stands now")
 	case errors.Is(err, ErrPublicationSkipped):
 		return unusable(curePublication)
 	case errors.Is(err, ErrSlotMissing):
@@ -95,11 +95,12 @@ func Class(err error) Diagnosis {
 // Cures that several errors share.
 const (
 	cureMissing = "the slot was dropped, or this is another server (after a failover without a failover slot): " +
-		"`cdc-relay slot repair` makes a new one and publishes again what may lie after the mark"
+		"look in the outbox for rows after the mark, then `cdc-relay slot create` and `cdc-relay slot adopt --new-incarnation` go on from now"
 	cureLost = "the server removed WAL that the slot needed (max_slot_wal_keep_size, idle_replication_slot_timeout): " +
-		"`cdc-relay slot repair`; then raise the limit, or find out why the relay was behind"
-	curePublication = "the publication was made, or dropped and made again, after the slot: `cdc-relay publication accept` shows " +
-		"what may have been skipped; `cdc-relay slot repair` makes a slot that knows the publication"
+		"look in the outbox for rows after the mark, then `cdc-relay slot drop` and `cdc-relay slot create` go on from now; " +
+		"raise the limit, or find out why the relay was behind"
+	curePublication = "the publication was dropped, or made after the slot: `cdc-relay publication create` makes it, `cdc-relay publication " +
+		"accept` shows what may have been skipped, and `cdc-relay slot advance --to now` passes over WAL that cannot be read with it"
 )
 
 func unusable(cure string) Diagnosis { return Diagnosis{Action: SlotUnusable, Cure: cure} }

@@ -6,13 +6,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/cdc-relay/cdc-relay/checkpoint"
 	"github.com/cdc-relay/cdc-relay/internal/deadletter"
+	"github.com/cdc-relay/cdc-relay/replication"
 )
 
 // keepResolved is how long a dead letter whose fate is settled stays for an operator to look at.
@@ -28,10 +31,10 @@ type Ledger struct {
 
 	conn   *pgx.Conn
 	slot   string
-	tables []string // quoted, schema-qualified
+	tables []string // schema.table
 }
 
-// New takes over conn. tables are the outbox tables, quoted as SQL wants them.
+// New takes over conn. tables are the outbox tables, schema.table as the catalog spells them.
 func New(conn *pgx.Conn, slot string, tables []string) *Ledger {
 	return &Ledger{
 		Store: checkpoint.NewStore(conn, slot), letters: deadletter.NewStore(conn, slot),
@@ -81,12 +84,51 @@ func (l *Ledger) Slot(ctx context.Context) (*checkpoint.Slot, error) {
 func (l *Ledger) OlderRows(ctx context.Context) (n int64, err error) {
 	for _, table := range l.tables {
 		var here int64
-		if err := l.conn.QueryRow(ctx, fmt.Sprintf(`SELECT count(*) FROM (SELECT FROM %s LIMIT %d) AS r`, table, countLimit)).Scan(&here); err != nil {
+		quoted := pgx.Identifier(strings.SplitN(table, ".", 2)).Sanitize()
+		err := l.conn.QueryRow(ctx, fmt.Sprintf(`SELECT count(*) FROM (SELECT FROM %s LIMIT %d) AS r`, quoted, countLimit)).Scan(&here)
+		var pg *pgconn.PgError
+		if errors.As(err, &pg) && pg.Code == "42501" { // insufficient_privilege
+			err = fmt.Errorf("%w (%s)", checkpoint.ErrNotGranted, pg.Message)
+		}
+		if err != nil {
 			return 0, fmt.Errorf("count rows of %s: %w", table, err)
 		}
 		n += here
 	}
 	return n, nil
+}
+
+// Inspect looks at the publication. ErrPublicationMissing and ErrPublicationWrong are package replication's,
+// ErrPublicationChanged is package checkpoint's.
+func (l *Ledger) Inspect(ctx context.Context, publication string, mark *checkpoint.Mark) (notes []string, err error) {
+	pub, err := replication.LookPublication(ctx, l.conn, publication)
+	if err != nil {
+		return nil, err
+	}
+	if mark != nil && !mark.Creating {
+		var fingerprint, difference string
+		err := l.conn.QueryRow(ctx, `SELECT coalesce(cdc_relay.fingerprint_v1($2), ''), coalesce(cdc_relay.difference_v1($1, $2), '')`, l.slot, publication).
+			Scan(&fingerprint, &difference)
+		if err != nil {
+			return nil, fmt.Errorf("compare publication %q with the mark of slot %q: %w", publication, l.slot, err)
+		}
+		if fingerprint != mark.Fingerprint {
+			return nil, fmt.Errorf("compare publication %q with the mark of slot %q at %s: %w: %s", publication, l.slot, mark.LSN, checkpoint.ErrPublicationChanged, difference)
+		}
+	}
+	var wrong []error
+	for _, p := range pub.Check(l.tables) {
+		text := p.What
+		if p.Cure != "" {
+			text += "; " + p.Cure
+		}
+		if p.Fatal {
+			wrong = append(wrong, fmt.Errorf("%w: %s", replication.ErrPublicationWrong, text))
+			continue
+		}
+		notes = append(notes, text)
+	}
+	return notes, errors.Join(wrong...)
 }
 
 // Keys, Verdicts, Park, Pending, Done and Counts are deadletter.Store's.

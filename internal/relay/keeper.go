@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -24,6 +25,8 @@ const (
 	parkBatch = 200
 	// pruneEvery is how often dead letters that were settled long ago are deleted.
 	pruneEvery = 10 * time.Minute
+	// haltGrace bounds what is still written when the relay halts because of an event.
+	haltGrace = 5 * time.Second
 	// stallAfter is how long nothing is acknowledged, with events under way, before the relay says so.
 	stallAfter = 10 * time.Second
 )
@@ -68,30 +71,71 @@ func (k *keeper) run(ctx context.Context) error {
 	tick := time.NewTicker(keeperInterval)
 	defer tick.Stop()
 	k.moved = time.Now()
-	if err := k.look(ctx); err != nil {
+	work, end := writing(ctx)
+	defer end()
+	if err := k.look(work); err != nil {
 		return err
 	}
 	for {
 		var err error
 		select {
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			if halted(ctx) {
+				err = k.close(work)
+			}
+			return errors.Join(context.Cause(ctx), err)
 		case <-k.finish:
-			return k.mark(ctx, true)
+			return k.mark(work, true)
 		case <-tick.C:
-			err = k.look(ctx)
+			err = k.look(work)
 		case <-k.delivery.due:
-			err = k.mark(ctx, true)
+			err = k.mark(work, true)
 		case <-k.delivery.parking.wake:
-			err = k.park(ctx)
+			err = k.park(work)
 		case <-k.delivery.requeues.wake:
-			err = k.settle(ctx)
+			err = k.settle(work)
 		}
 		if err != nil {
 			return err
 		}
 		k.relay.state.ticked(loopKeeper)
 	}
+}
+
+// writing is the context of what the keeper writes: it ends with ctx, but a while later when the relay halts because of an
+// event. What was parked before that event has to stand in the table then, or an operator who is told to look there finds
+// nothing to settle.
+func writing(ctx context.Context) (work context.Context, end func()) {
+	work, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	grace := time.AfterFunc(math.MaxInt64, func() { cancel(context.Cause(ctx)) })
+	stop := context.AfterFunc(ctx, func() {
+		if halted(ctx) {
+			grace.Reset(haltGrace)
+			return
+		}
+		cancel(context.Cause(ctx))
+	})
+	return work, func() {
+		stop()
+		grace.Stop()
+		cancel(nil)
+	}
+}
+
+// halted tells whether ctx ended because of an event.
+func halted(ctx context.Context) bool {
+	var stop *StopError
+	return errors.As(context.Cause(ctx), &stop) && stop.Code == ExitEvent
+}
+
+// close writes what is parked and marks what is acknowledged.
+func (k *keeper) close(ctx context.Context) error {
+	for len(k.delivery.parking.take(1)) > 0 {
+		if err := k.park(ctx); err != nil {
+			return err
+		}
+	}
+	return k.mark(ctx, true)
 }
 
 // look is what happens once a second.
@@ -140,7 +184,8 @@ func (k *keeper) look(ctx context.Context) error {
 // mark writes the mark when it would say something new: events acked since, or an idle position that has moved far.
 func (k *keeper) mark(ctx context.Context, now bool) error {
 	p := k.delivery.progress()
-	events := p.Events != k.written.Events
+	// The end of a transaction is news too: its events may have been acked, and marked as its open part, before it came.
+	events := p.Events != k.written.Events || p.OpenCommit != k.written.OpenCommit
 	far := p.Confirmed >= k.written.Confirmed+idleMarkBytes
 	if p == k.written || !events && !far && !now {
 		return nil
@@ -155,7 +200,7 @@ func (k *keeper) mark(ctx context.Context, now bool) error {
 	switch {
 	case err == nil:
 	case errors.Is(err, checkpoint.ErrPublicationChanged):
-		return &StopError{Code: ExitSlot, Err: fmt.Errorf("%w; rows may have been skipped while the publication was different: `cdc-relay publication accept %s` goes on once that is dealt with", err, k.relay.cfg.Publication)}
+		return k.relay.publicationChanged(err)
 	case errors.Is(err, checkpoint.ErrNoMark), errors.Is(err, checkpoint.ErrIncarnation):
 		return &StopError{Code: ExitSlot, Err: fmt.Errorf("%w; somebody changed the mark under a running relay", err)}
 	default:

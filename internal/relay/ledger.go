@@ -28,6 +28,10 @@ type Ledger interface {
 	Complete(ctx context.Context, nonce string, lsn pglogrepl.LSN) error
 	OlderRows(ctx context.Context) (int64, error) // rows of the outbox at this moment
 
+	// Inspect holds the publication against the outbox tables and, unless mark is nil or an intent, against the one that the
+	// mark was written with. It returns what a person should know, and as an error what forbids to read with it.
+	Inspect(ctx context.Context, publication string, mark *checkpoint.Mark) (notes []string, err error)
+
 	Write(ctx context.Context, pid uint32, u checkpoint.Update) error
 	Sample(ctx context.Context) (checkpoint.Sample, error)
 

@@ -103,7 +103,7 @@ func relayConfig(cfg *config.Config, m *metrics.Relay, log zerolog.Logger, out i
 	tables := make([]string, len(cfg.Outbox))
 	for i, o := range cfg.Outbox {
 		schema, table, _ := config.SplitTable(o.Table)
-		tables[i] = pgx.Identifier{schema, table}.Sanitize()
+		tables[i] = schema + "." + table
 	}
 	rc.Ledger = func(ctx context.Context) (relay.Ledger, error) {
 		conn, err := connect(ctx, cfg.Database, "cdc-relay control "+cfg.Replication.Slot)
