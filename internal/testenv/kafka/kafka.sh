@@ -30,6 +30,12 @@ fetch() { # into a folder beside, moved when complete: a killed run leaves no ha
 
 started() { # pid: when it was started, empty when it is gone or a zombie (on which kill -0 still succeeds)
   local line
+  if [ -r /proc/self/stat ]; then # in ticks since boot: what ps makes of them may differ by a second from call to call
+    line=$(cat "/proc/$1/stat" 2>/dev/null) || return 0
+    line=${line##*) } # behind the program's name: the state is the first field, the start the twentieth (proc_pid_stat(5))
+    case $line in Z* | X*) ;; *) cut -d' ' -f20 <<<"$line" ;; esac
+    return 0
+  fi
   line=$(ps -o stat=,lstart= -p "$1" 2>/dev/null) || return 0
   case $line in Z*) ;; *) printf '%s\n' "${line#* }" | tr -s ' ' ;; esac
 }
@@ -131,6 +137,8 @@ status)
   done ;;
 down)
   for n in $(brokers); do if alive "$n"; then signal KILL "$n"; while alive "$n"; do sleep 0.02; done; fi; done
+  # Threads of a killed process may write for another moment after its leader is gone.
+  for _ in $(seq 50); do rm -rf "$run" 2>/dev/null && exit; sleep 0.1; done
   rm -rf "$run" ;;
 tool) shift; fetch; exec java "$@" ;;
 *) sed -n '2,13p' "$0"; exit 2 ;;
