@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cdc-relay/cdc-relay/sink"
 	"github.com/cdc-relay/cdc-relay/sink/kafka/batch"
 	"github.com/cdc-relay/cdc-relay/sink/kafka/wire"
 )
@@ -155,7 +156,7 @@ func Check(ctx context.Context, cfg Config, topics ...string) error {
 	defer func() { _ = conn.Close() }()
 	var errs []error
 	if cfg.idempotent() {
-		if _, _, err := conn.InitProducerID(cfg.DialTimeout); err != nil {
+		if err := producible(ctx, conn, cfg.DialTimeout); err != nil {
 			errs = append(errs, authorisation(err))
 		}
 	}
@@ -178,6 +179,23 @@ func Check(ctx context.Context, cfg Config, topics ...string) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// producible asks for a producer id until the broker has one to give: it loads its coordinator for a while after its start.
+func producible(ctx context.Context, conn *wire.Conn, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	pause := sink.Backoff{}
+	for {
+		_, _, err := conn.InitProducerID(timeout)
+		var code wire.Code
+		if err == nil || !errors.As(err, &code) || code.Class() != wire.Retry {
+			return err
+		}
+		if pause.Wait(ctx) != nil {
+			return err
+		}
+	}
 }
 
 func reach(ctx context.Context, cfg *Config) (*wire.Conn, error) {

@@ -12,11 +12,14 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/cdc-relay/cdc-relay/internal/testenv"
 	"github.com/cdc-relay/cdc-relay/sink/kafka"
@@ -103,6 +106,35 @@ func TestSASLOverMutualTLS(t *testing.T) {
 				t.Errorf("check with the right password: got %v", err)
 			}
 		})
+	}
+}
+
+// A SASL listener of real Kafka hangs up on a second ApiVersions request before the handshake (kfake does not).
+func TestOneApiVersionsBeforeTheHandshake(t *testing.T) {
+	t.Parallel()
+	c := fake(t, kfake.NumBrokers(1), kfake.EnableSASL(), kfake.Superuser("PLAIN", "relay", "secret"))
+	var mu sync.Mutex
+	var seen []kmsg.Key
+	for _, key := range []kmsg.Key{kmsg.ApiVersions, kmsg.SASLHandshake, kmsg.SASLAuthenticate} {
+		c.ControlKey(key.Int16(), func(kmsg.Request) (kmsg.Response, error, bool) {
+			c.KeepControl()
+			mu.Lock()
+			seen = append(seen, key)
+			mu.Unlock()
+			time.Sleep(3 * time.Millisecond) // so far away that it is measured again
+			return nil, nil, false
+		})
+	}
+	cfg := withFlight(c, 0)
+	cfg.SASL = auth.Plain("relay", auth.Value("secret"))
+	if err := kafka.Check(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	want := []kmsg.Key{kmsg.ApiVersions, kmsg.SASLHandshake, kmsg.SASLAuthenticate, kmsg.ApiVersions, kmsg.ApiVersions}
+	if !slices.Equal(seen, want) {
+		t.Errorf("requests: got %v, want %v", seen, want)
 	}
 }
 

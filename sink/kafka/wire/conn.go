@@ -103,6 +103,9 @@ func (d *Dialer) shake(ctx context.Context, nc net.Conn, addr string) (*Conn, er
 			return nil, err
 		}
 	}
+	if err := c.measure(); err != nil {
+		return nil, fmt.Errorf("ask broker %s again: %w", addr, err)
+	}
 	c.in = bufio.NewReaderSize(c.net, 16<<10)
 	return c, nil
 }
