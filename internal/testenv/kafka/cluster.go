@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
 	_ "embed"
 	"encoding/json"
 	"errors"
@@ -120,7 +121,7 @@ func fetch(ctx context.Context, version string, w io.Writer) error {
 	if _, err := exec.LookPath("java"); err != nil {
 		return ErrNoJava
 	}
-	if err := errors.Join(put(filepath.Join(dir, "kafka.sh"), script), put(filepath.Join(dir, "pom.xml"), pom)); err != nil {
+	if err := errors.Join(put(filepath.Join(dir, scriptName()), script), put(filepath.Join(dir, "pom.xml"), pom)); err != nil {
 		return fmt.Errorf("write kafka.sh: %w", err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "lib-"+version)); err == nil {
@@ -137,6 +138,9 @@ func fetch(ctx context.Context, version string, w io.Writer) error {
 	fmt.Fprintf(w, "Kafka %s: fetched in %.1f s\n", version, time.Since(begun).Seconds())
 	return nil
 }
+
+// scriptName is the script's name in the cache, by its content: test programs of another state of the tree use their own.
+func scriptName() string { return fmt.Sprintf("kafka-%.4x.sh", sha256.Sum256(script)) }
 
 // put writes a file by renaming: another process may be running the old one.
 func put(file string, content []byte) error {
@@ -166,7 +170,7 @@ func (c *Cluster) run(ctx context.Context, args ...string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	cmd := exec.CommandContext(ctx, "bash", append([]string{filepath.Join(jars, "kafka.sh")}, args...)...)
+	cmd := exec.CommandContext(ctx, "bash", append([]string{filepath.Join(jars, scriptName())}, args...)...)
 	cmd.Env = append(os.Environ(), "KAFKA_JARS="+jars, "KAFKA_RUN="+c.Dir, "KAFKA_VERSION="+c.Version,
 		"KAFKA_PORT="+strconv.Itoa(c.Port), "KAFKA_EXTRA="+c.Extra)
 	var out, words bytes.Buffer
