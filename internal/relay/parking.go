@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"github.com/cdc-relay/cdc-relay/decoder"
+	"github.com/cdc-relay/cdc-relay/internal/deadletter"
 )
 
 // parking holds, in memory, which keys are parked, and the events that are on their way to the dead-letter table. The rows
@@ -88,11 +89,20 @@ func (p *parking) written(n int) {
 	}
 }
 
-// know notes that a key is parked in the database.
-func (p *parking) know(topic string, key []byte) {
+// adopt takes the parked keys from the database, and keeps those whose events are still on their way there. A tenure that
+// goes on does so too: another owner may have parked a key meanwhile, or released one, without moving the mark.
+func (p *parking) adopt(keys []deadletter.Key) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.keys[string(appendKey(nil, topic, key))] = true
+	clear(p.keys)
+	for _, k := range keys {
+		p.keys[string(appendKey(nil, k.Topic, k.Key))] = true
+	}
+	for _, e := range p.queue {
+		if !e.alone {
+			p.keys[string(appendKey(nil, e.event.Topic, e.event.Key))] = true
+		}
+	}
 	p.parkedKeys.Store(int64(len(p.keys)))
 }
 

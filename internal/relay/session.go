@@ -121,6 +121,10 @@ func (s *session) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	keys, err := s.ledger.Keys(ctx)
+	if err != nil {
+		return err
+	}
 	settled := map[decoder.Position]bool{}
 	s.skips = map[decoder.Position]bool{}
 	for _, v := range verdicts {
@@ -129,15 +133,10 @@ func (s *session) begin(ctx context.Context) error {
 	}
 	if s.resumes(&s.mark) {
 		s.delivery.judge(settled)
+		s.delivery.parking.adopt(keys)
 	} else {
 		r.endTenure()
-		keys, err := s.ledger.Keys(ctx)
-		if err != nil {
-			return err
-		}
-		for _, k := range keys {
-			s.delivery.parking.know(k.Topic, k.Key)
-		}
+		s.delivery.parking.adopt(keys)
 		to, err := cfg.Sink(ctx, s.delivery)
 		if err != nil {
 			return err
