@@ -37,7 +37,7 @@ type Config struct {
 	StatusInterval time.Duration
 
 	// WALSenderTimeout is wal_sender_timeout of this connection alone: how long the server waits for a sign of life before
-	// it gives the slot free. tcp_user_timeout and the keepalives of both sides follow it. Default 10 s, at least three
+	// it gives the slot free. The keepalives of both sides, and our own socket's TCP_USER_TIMEOUT, follow it. Default 10 s, at least three
 	// status intervals.
 	WALSenderTimeout time.Duration
 
@@ -109,9 +109,10 @@ func (c Config) connConfig(ctx context.Context) (*pgconn.Config, error) {
 	seconds := func(d time.Duration) string { return strconv.FormatInt(max(1, int64(d/time.Second)), 10) }
 	params := map[string]string{
 		"application_name": c.ApplicationName,
-		// The server's view of us: how soon it notices that we are gone (manual, 20.3.2 and 20.6.1).
+		// The server's view of us: how soon it notices that we are gone (manual, 20.3.2 and 20.6.1). No tcp_user_timeout: Linux
+		// counts a window that stays closed as silence, and a reader that has no room (Wait) would lose its connection.
 		"wal_sender_timeout":      ms(c.WALSenderTimeout),
-		"tcp_user_timeout":        ms(c.WALSenderTimeout),
+		"tcp_user_timeout":        "0",
 		"tcp_keepalives_idle":     seconds(c.WALSenderTimeout / 3),
 		"tcp_keepalives_interval": seconds(c.WALSenderTimeout / 6),
 		"tcp_keepalives_count":    "4",
