@@ -51,6 +51,7 @@ func Decide(name string, server Server, slot *Slot, mark *Mark) (Action, pglogre
 		return StandBy, 0, &UnusableError{Slot: name, What: fmt.Sprintf(what, args...), Cure: cure}
 	}
 	repair := fmt.Sprintf("rows committed after the mark may be unpublished: find them in the outbox, then `cdc-relay slot create %s` and `cdc-relay slot adopt %s --new-incarnation` go on from now", name, name)
+	anew := fmt.Sprintf("if its position is right for this relay, `cdc-relay slot adopt %s --new-incarnation` makes the mark from it", name)
 	adopt := fmt.Sprintf("if its position is right for this relay, `cdc-relay slot adopt %s` makes the mark from it", name)
 
 	switch {
@@ -61,7 +62,7 @@ func Decide(name string, server Server, slot *Slot, mark *Mark) (Action, pglogre
 	case slot != nil && slot.Lost != "":
 		return unusable(fmt.Sprintf("drop it with `cdc-relay slot drop %s`; ", name)+repair, "is lost: %s; the mark stands at %s", slot.Lost, mark.LSN)
 	case mark.SystemID != server.SystemID:
-		return unusable("point database.url at the right server; for a copy of the database, "+adopt+" with --new-incarnation", "has a mark of the server with system identifier %s, and this one is %s", mark.SystemID, server.SystemID)
+		return unusable("point database.url at the right server; for a copy of the database, "+anew, "has a mark of the server with system identifier %s, and this one is %s", mark.SystemID, server.SystemID)
 	case slot == nil:
 		return unusable(repair, "is missing, and its mark stands at %s: it was dropped, or the server was restored or failed over without it", mark.LSN)
 	case slot.ActivePID != 0:
@@ -69,9 +70,9 @@ func Decide(name string, server Server, slot *Slot, mark *Mark) (Action, pglogre
 	case mark.Creating:
 		return TakeUp, slot.Confirmed, nil
 	case server.Timeline < mark.Timeline:
-		return unusable("the server was restored from a backup; "+adopt+" with --new-incarnation", "has a mark of timeline %d, and the server is on %d", mark.Timeline, server.Timeline)
+		return unusable("the server was restored from a backup; "+anew, "has a mark of timeline %d, and the server is on %d", mark.Timeline, server.Timeline)
 	case mark.LSN > server.WALEnd:
-		return unusable("the server was restored from a backup; "+adopt+" with --new-incarnation", "has its mark at %s, beyond the server's WAL end at %s", mark.LSN, server.WALEnd)
+		return unusable("the server was restored from a backup; "+anew, "has its mark at %s, beyond the server's WAL end at %s", mark.LSN, server.WALEnd)
 	case slot.Confirmed > mark.LSN:
 		return unusable(adopt+" (rows between the two may be unpublished)", "stands at %s, ahead of its mark at %s: somebody advanced it or made it anew", slot.Confirmed, mark.LSN)
 	}

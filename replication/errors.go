@@ -20,6 +20,9 @@ var (
 	ErrNotReading = errors.New("the server does not read")
 	// ErrProtocol: what arrived is not the protocol. Never skipped (I7).
 	ErrProtocol = errors.New("protocol violation")
+	// ErrFrozen: this process did not run, or did not call, for longer than the server waits for a status. The slot may have
+	// another owner by now, so what was read is not to be used. Connect again.
+	ErrFrozen = errors.New("this process stood still for longer than wal_sender_timeout")
 	// ErrStopped: Stop was called before.
 	ErrStopped = errors.New("the stream is stopped")
 	// ErrStreaming: the connection belongs to a stream.

@@ -228,6 +228,9 @@ func (s *Stream) sendWhenDue(now time.Time) error {
 }
 
 func (s *Stream) sendStatus(now time.Time, ask bool, deadline time.Time) error {
+	if err := s.awake(now); err != nil {
+		return err
+	}
 	b := s.status[:0]
 	b = append(b, 'd', 0, 0, 0, statusBytes-1, 'r')
 	for range 3 { // written, flushed, applied: one truth in all (a zero flush would be taken for the written one by some)

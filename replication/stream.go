@@ -174,6 +174,9 @@ func (s *Stream) fill(ctx context.Context) (tick bool, err error) {
 	}
 	err = s.in.fill()
 	if err == nil {
+		if err := s.awake(time.Now()); err != nil {
+			return false, err
+		}
 		s.heard, s.asked = time.Time{}, false
 		return false, nil
 	}
@@ -189,6 +192,15 @@ func (s *Stream) fill(ctx context.Context) (tick bool, err error) {
 		return false, nil // an old interruption that came late
 	}
 	return true, s.tick(now)
+}
+
+// awake finds out that we were frozen (SIGSTOP, a machine that slept): what lies in our socket since then may have been
+// delivered by another owner, who has gone on. The server gives the slot away when it has no status for WALSenderTimeout.
+func (s *Stream) awake(now time.Time) error {
+	if late := now.Sub(s.due); late > s.cfg.WALSenderTimeout-s.cfg.StatusInterval {
+		return s.fail(fmt.Errorf("%w (%s)", ErrFrozen, late.Round(time.Second)))
+	}
+	return nil
 }
 
 // interrupted tells why the owner should not read on: ctx has ended, or Wake was called.

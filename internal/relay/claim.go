@@ -48,6 +48,12 @@ func (s *session) claim(ctx context.Context) error {
 		case action == checkpoint.StandBy:
 			return fmt.Errorf("%w: slot %q is held by walsender %d", errStandby, cfg.Slot, slot.ActivePID)
 		}
+		if t := &s.relay.tenure; mark != nil && t.sink != nil && t.source == source(mark, sys.Timeline) && mark.LSN < t.last.LSN {
+			return &StopError{Code: ExitSlot, Err: &checkpoint.UnusableError{
+				Slot: cfg.Slot, What: fmt.Sprintf("has its mark at %s, and this relay wrote it at %s: the server was restored from a backup, and positions come again", mark.LSN, t.last.LSN),
+				Cure: fmt.Sprintf("if the restore was meant, `cdc-relay slot adopt %s --new-incarnation` goes on from where the slot stands", cfg.Slot),
+			}}
+		}
 		if err := s.inspect(ctx, mark); err != nil {
 			return err
 		}

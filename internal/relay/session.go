@@ -154,6 +154,7 @@ func (s *session) begin(ctx context.Context) error {
 	s.decoder.SkipThrough(s.delivery.skipThrough())
 	s.block = s.delivery.newBlock() // a decoder of its own has slabs of its own
 	s.marked.Store(uint64(s.mark.LSN))
+	s.paused = s.mark.Paused
 	s.keeper = newKeeper(s)
 	r.state.streaming(s)
 	r.log.Info().Stringer(keyLSN, s.stream.Confirmed()).Str("source", dc.Source).Msg("streaming")
@@ -331,9 +332,12 @@ func (s *session) maintain(ctx context.Context) {
 // diagnose turns an error into what the relay does about it.
 func (r *Relay) diagnose(err error) error {
 	var stop *StopError
+	var unusable *checkpoint.UnusableError
 	switch {
 	case err == nil, errors.As(err, &stop), errors.Is(err, errStandby), errors.Is(err, context.Canceled):
 		return err
+	case errors.As(err, &unusable):
+		return &StopError{Code: ExitSlot, Err: err}
 	case errors.Is(err, checkpoint.ErrFenced), errors.Is(err, deadletter.ErrFenced):
 		return fmt.Errorf("%w: %w", errStandby, err)
 	case errors.Is(err, checkpoint.ErrNoSchema), errors.Is(err, checkpoint.ErrNotGranted):
