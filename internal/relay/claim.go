@@ -36,6 +36,14 @@ func (s *session) claim(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if slot == nil && mark != nil && !mark.Creating { // missing, or made between the two looks by another's first start
+			if slot, err = s.ledger.Slot(ctx); err != nil {
+				return err
+			}
+			if slot != nil {
+				continue // look again in the right order
+			}
+		}
 		now, err := s.ledger.Sample(ctx) // the end of the WAL last: what the mark says was there before
 		if err != nil {
 			return err
