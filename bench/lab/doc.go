@@ -5,9 +5,6 @@
 //	Slot     NewSlot, CopySlot: slots of their own for each run; Adopt gives one the relay's mark
 //	Topic    a fresh topic for each run; Count says how many records its log holds
 //	Relay    one process of the relay: Stop, Kill, Usage
-//	Load     rows that are committed on schedule (open loop), and when each commit returned
-//	Arrivals what a consumer saw, and when
-//	Proxy    delay between the relay and a broker
 //
 // It measures nothing by itself and knows no figure to reach.
 package lab

@@ -20,7 +20,7 @@ import (
 const (
 	// Publication of the outbox.
 	Publication = "cdc_relay"
-	database = "postgres"
+	database    = "postgres"
 )
 
 // Lab is one set of servers. Its methods may be used by several goroutines.

@@ -16,11 +16,14 @@ const Keys = 1000
 const pad = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx" +
 	"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
 
-// payload is the JSON text of row n; jsonb keeps the order, the shorter name first.
-func payload(n int64) string { return `{"n": ` + strconv.FormatInt(n, 10) + `, "pad": "` + pad + `"}` }
+// Payload is the JSON text of row n; jsonb keeps the order, the shorter name first.
+func Payload(n int64) string { return `{"n": ` + strconv.FormatInt(n, 10) + `, "pad": "` + pad + `"}` }
 
-// number reads n from a payload, or from any bytes that hold one; -1 where there is none.
-func number(b []byte) int64 {
+// Key of row n.
+func Key(n int) string { return "order-" + strconv.Itoa(n%Keys) }
+
+// Number reads n from a payload, or from any bytes that hold one; -1 where there is none.
+func Number(b []byte) int64 {
 	const before = `{"n": `
 	for i := 0; i+len(before) < len(b); i++ {
 		if b[i] == '{' && string(b[i:i+len(before)]) == before {
@@ -36,10 +39,26 @@ func number(b []byte) int64 {
 	return -1
 }
 
+// insertSeries inserts the rows of a generate_series, whose arguments the caller formats in.
 func insertSeries() string {
 	return `INSERT INTO public.outbox (aggregate_type, aggregate_id, event_type, payload)
 		SELECT 'order', 'order-' || mod(i, ` + strconv.Itoa(Keys) + `), 'OrderPlaced', ('{"n": ' || i || ', "pad": "` + pad + `"}')::jsonb
 		FROM generate_series(%s) AS i`
+}
+
+// Insert is the statement that inserts rows first to first+rows-1, with its arguments.
+func Insert(first, rows int) (string, []any) {
+	if rows == 1 {
+		return "INSERT INTO public.outbox (aggregate_type, aggregate_id, event_type, payload) VALUES ('order', $1, 'OrderPlaced', $2)",
+			[]any{Key(first), Payload(int64(first))}
+	}
+	return fmt.Sprintf(insertSeries(), "$1::int, $2::int"), []any{first, first + rows - 1}
+}
+
+// Commit commits one row by itself.
+func (l *Lab) Commit(ctx context.Context, n int) error {
+	sql, args := Insert(n, 1)
+	return l.Exec(ctx, sql, args...)
 }
 
 // Fill commits rows in transactions of that many each, as fast as it can: not a measurement, so nobody waits for the disk.

@@ -35,7 +35,9 @@ type Figure struct {
 func (r *Report) Add(f Figure) { r.Figures = append(r.Figures, f) }
 
 // Note adds a line about what disturbed.
-func (r *Report) Note(format string, args ...any) { r.Notes = append(r.Notes, fmt.Sprintf(format, args...)) }
+func (r *Report) Note(format string, args ...any) {
+	r.Notes = append(r.Notes, fmt.Sprintf(format, args...))
+}
 
 // Verdict is what Figure.Reached holds.
 func Verdict(reached bool) *bool { return &reached }
