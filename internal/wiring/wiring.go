@@ -26,6 +26,7 @@ import (
 // Run relays as cfg says until ctx ends, then drains. A *relay.StopError carries the exit code of a stop for good. Data of
 // the stdout sink goes to out, the log to errs.
 func Run(ctx context.Context, cfg *config.Config, version string, out, errs io.Writer) error {
+	defer limitMemory(int(cfg.Limits.MaxInFlightBytes))()
 	log := Logger(cfg.Log, errs)
 	m := metrics.New(version)
 	rc, err := relayConfig(cfg, m, log, out)
