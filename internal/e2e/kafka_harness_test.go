@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -26,13 +27,36 @@ const patience = 90 * time.Second
 // kafkaStand is a stand whose relay publishes to Kafka.
 type kafkaStand struct {
 	*stand
-	k *testenv.Brokers
+	k    *testenv.Brokers
+	dial dialer // of consumers; nil: the network
 }
 
 // onKafka points a stand at brokers; env are more settings of the relay.
 func onKafka(s *stand, k *testenv.Brokers, env ...string) *kafkaStand {
 	s.env = append(s.env, append([]string{"CDC_RELAY_SINK_KAFKA_BROKERS=" + strings.Join(k.Brokers(), ",")}, env...)...)
-	return &kafkaStand{s, k}
+	return &kafkaStand{stand: s, k: k}
+}
+
+// behind starts a broker that clients reach through a proxy only, and a stand whose relay goes that way. Consumers of the
+// stand take the direct way, so that they see the log while the proxy holds the relay up.
+func behind(t testing.TB, s *stand, env ...string) (*kafkaStand, *testenv.Link) {
+	t.Helper()
+	link := testenv.Proxy(t, "")
+	k := testenv.StartKafka(t, 1, "advertised.listeners=PLAINTEXT://"+link.Addr())
+	direct := k.Brokers()[0]
+	link.Target(direct)
+	ks := onKafka(s, k, env...)
+	ks.dial = func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return (&net.Dialer{Timeout: 2 * time.Second}).DialContext(ctx, network, direct)
+	}
+	return ks, link
+}
+
+// through sends the relay's connections to the database through a proxy.
+func (s *stand) through() *testenv.Link {
+	link := testenv.Proxy(s.t, s.pg.Address())
+	s.env = append(s.env, "CDC_RELAY_DATABASE_URL="+strings.Replace(s.pg.URLFor(s.role, "secret"), s.pg.Address(), link.Addr(), 1))
+	return link
 }
 
 // name is one that no other test uses for a topic.
@@ -77,14 +101,20 @@ type log struct {
 // yet.
 func (s *kafkaStand) watch(topics ...string) *log {
 	s.t.Helper()
-	return follow(s.t, s.k.Brokers(), topics...)
+	return follow(s.t, s.k.Brokers(), s.dial, topics...)
 }
 
-func follow(t testing.TB, brokers []string, topics ...string) *log {
+type dialer func(ctx context.Context, network, address string) (net.Conn, error)
+
+// follow reads topics from their beginning, as they grow; dial nil: the network.
+func follow(t testing.TB, brokers []string, dial dialer, topics ...string) *log {
 	t.Helper()
+	if dial == nil {
+		dial = (&net.Dialer{Timeout: 2 * time.Second}).DialContext
+	}
 	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.ConsumeTopics(topics...), kgo.FetchMaxWait(100*time.Millisecond),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.MetadataMinAge(100*time.Millisecond), kgo.MetadataMaxAge(2*time.Second),
-		kgo.DialTimeout(2*time.Second), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.FetchMaxBytes(8<<20), kgo.UnknownTopicRetries(-1))
+		kgo.Dialer(dial), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.FetchMaxBytes(8<<20), kgo.UnknownTopicRetries(-1))
 	if err != nil {
 		t.Fatal(err)
 	}
