@@ -22,6 +22,7 @@ type parking struct {
 	queue []parkedEvent
 	rows  int // unresolved rows, written or queued
 	max   int
+	full  bool // an event found no room: the relay is stopping, and no key is released until it has
 	buf   []byte
 }
 
@@ -61,6 +62,7 @@ func (p *parking) put(e parkedEvent) bool {
 		p.parkedKeys.Store(int64(len(p.keys)))
 	}
 	if p.rows >= p.max {
+		p.full = true
 		return false
 	}
 	p.rows++
@@ -117,6 +119,9 @@ func (p *parking) release(topic string, key []byte) (late bool) {
 			return true
 		}
 	}
+	if p.full { // the event without room is not in the queue, and later ones of its key must not pass it
+		return false
+	}
 	delete(p.keys, k)
 	p.parkedKeys.Store(int64(len(p.keys)))
 	return false
@@ -133,7 +138,7 @@ func (p *parking) count(rows int) {
 func (p *parking) reset() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.keys, p.queue, p.rows = map[string]bool{}, nil, 0
+	p.keys, p.queue, p.rows, p.full = map[string]bool{}, nil, 0, false
 	p.parkedKeys.Store(0)
 }
 
