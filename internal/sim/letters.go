@@ -318,3 +318,12 @@ func (d *Database) ParkedKeys() int {
 	defer d.mu.Unlock()
 	return len(d.keys)
 }
+
+// ParkAs files a letter and parks its key, as an owner does that is gone since.
+func (d *Database) ParkAs(l deadletter.Letter) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	l.Incarnation = d.mark.Incarnation
+	d.keys[lane(l.Topic, l.Key)] = &parkedKey{Key: deadletter.Key{Topic: l.Topic, Key: l.Key}}
+	d.insert(l)
+}
