@@ -48,6 +48,10 @@ race: fetch ## the same with the race detector
 test-heavy: fetch ## tests that take long as well: millions of rows, minutes of outage
 	@CDC_RELAY_TEST_HEAVY=1 .ci/gotest -timeout 60m $(FLAGS) $(PKG)
 
+.PHONY: test-heavy
+test-heavy: fetch ## the bad days that take minutes: a million rows in one transaction, time-outs waited for
+	@CDC_RELAY_TEST_HEAVY=1 .ci/gotest $(FLAGS) ./internal/e2e
+
 .PHONY: sim
 sim: ## the seeded simulation; SEEDS=2000, or SEED=42 to replay one
 	CDC_RELAY_SIM_SEEDS='$(if $(SEED),1,$(SEEDS))' CDC_RELAY_SIM_SEED='$(SEED)' \

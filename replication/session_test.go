@@ -188,3 +188,17 @@ func TestConfigValidate(t *testing.T) {
 		t.Errorf("want all mistakes at once, got %v", err)
 	}
 }
+
+// The owner stood still, as under SIGSTOP: what lies in its socket may be another owner's by now.
+func TestFrozenOwnerReadsNothingMore(t *testing.T) {
+	inBubble(t, func(t *testing.T, _ *walsender.Server, s *replication.Stream) {
+		next(t, s)
+		time.Sleep(11 * time.Second)
+		if m, err := s.Next(t.Context()); !errors.Is(err, replication.ErrFrozen) {
+			t.Errorf("got %v, %v, want %v", m, err, replication.ErrFrozen)
+		}
+		if d := replication.Class(replication.ErrFrozen); d.Action != replication.Retry {
+			t.Errorf("got %v, want %v", d.Action, replication.Retry)
+		}
+	})
+}
