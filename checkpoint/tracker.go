@@ -15,7 +15,7 @@ type Piece struct {
 	Last   uint32        // index of the last insert that the piece covers, whether it became an event or not
 	Events int           // events that will be acked, one or more
 	Bytes  int           // what they weigh
-	Block  uint64        // the memory they lie in; blocks count up, and a block is free when all its events are acked
+	Memory *Memory       // what they lie in; nil: it is not counted
 	Time   int64         // commit time, microseconds since the Unix epoch: for the lag
 }
 
@@ -39,11 +39,7 @@ type Tracker struct {
 	open  pglogrepl.LSN // commit LSN of the transaction whose end has not been filed, 0: between transactions
 	filed uint64        // events filed since the tracker was made
 	acked uint64        // events acked since then, in the prefix or not
-
-	blocks    []block // ring of blocks, from firstBlock on
-	blockHead uint64
-	blockNext uint64
-	bytes     int // of blocks that still hold an unacked event
+	bytes int           // of memory that still holds an unacked event
 }
 
 type ticket struct {
@@ -52,8 +48,28 @@ type ticket struct {
 	left int
 }
 
-type block struct {
+// Memory is what the events of several tickets lie in. All of it counts until the last of them is acked: one stalled lane
+// pins what its events share with others.
+type Memory struct {
 	left, bytes int
+	closed      bool
+	free        func()
+}
+
+// NewMemory returns memory without events; free, when not nil, is called once Close was and every event is acked.
+func NewMemory(free func()) *Memory { return &Memory{free: free} }
+
+// Close says that no more events will be filed that lie in m.
+func (m *Memory) Close() {
+	m.closed = true
+	m.settle()
+}
+
+func (m *Memory) settle() {
+	if m.closed && m.left == 0 && m.free != nil {
+		m.free()
+		m.free = nil
+	}
 }
 
 // NewTracker starts at the LSN from which the slot is read; 0 is refused, because an LSN that rises from 0 would be
@@ -62,7 +78,7 @@ func NewTracker(start pglogrepl.LSN) *Tracker {
 	if start == 0 {
 		panic("checkpoint: a tracker starts at the slot's position, never at 0 (I5)")
 	}
-	return &Tracker{done: Progress{Confirmed: start}, ring: make([]ticket, 64), blocks: make([]block, 16)}
+	return &Tracker{done: Progress{Confirmed: start}, ring: make([]ticket, 64)}
 }
 
 // Resume notes that of the transaction at commit all inserts up to index are already acked, by an earlier life whose mark
@@ -87,7 +103,11 @@ func (t *Tracker) File(p Piece) Ticket {
 	*t.at(at) = ticket{Piece: p, left: p.Events}
 	t.next++
 	t.filed += uint64(p.Events)
-	t.charge(p)
+	if m := p.Memory; m != nil {
+		m.left += p.Events
+		m.bytes += p.Bytes
+		t.bytes += p.Bytes
+	}
 	return at
 }
 
@@ -132,7 +152,13 @@ func (t *Tracker) Ack(at Ticket, n int) {
 	k := t.at(at)
 	k.left -= n
 	t.acked += uint64(n)
-	t.discharge(k.Block, n)
+	if m := k.Memory; m != nil {
+		if m.left -= n; m.left == 0 {
+			t.bytes -= m.bytes
+			m.bytes = 0
+			m.settle()
+		}
+	}
 	for t.head != t.next {
 		front := t.at(t.head)
 		if front.left > 0 {
@@ -144,6 +170,7 @@ func (t *Tracker) Ack(at Ticket, n int) {
 		} else {
 			t.done.OpenCommit, t.done.OpenIndex = front.Commit, front.Last
 		}
+		*front = ticket{} // its memory may go
 		t.head++
 	}
 }
@@ -160,7 +187,7 @@ func (t *Tracker) Unacked() int { return int(t.filed - t.acked) }
 // Filed counts the events filed since the tracker was made; Filed - Progress().Events is what a kill now would repeat at most.
 func (t *Tracker) Filed() uint64 { return t.filed }
 
-// Bytes is the weight of all blocks that hold an unacked event: one stalled lane pins the blocks of its events, and they count.
+// Bytes is the weight of all memory that holds an unacked event.
 func (t *Tracker) Bytes() int { return t.bytes }
 
 // Oldest returns the piece at the front, the one that everything waits for.
@@ -179,43 +206,4 @@ func (t *Tracker) grow() {
 		bigger[uint64(n)&uint64(len(bigger)-1)] = *t.at(n)
 	}
 	t.ring = bigger
-}
-
-// charge and discharge keep the weight of blocks. Blocks are freed out of order, so a block's slot stays in the ring until
-// all before it are free.
-func (t *Tracker) charge(p Piece) {
-	if t.blockHead == t.blockNext {
-		t.blockHead, t.blockNext = p.Block, p.Block
-	}
-	if p.Block+1 < t.blockNext {
-		panic(fmt.Sprintf("checkpoint: block %d after block %d", p.Block, t.blockNext-1))
-	}
-	for t.blockNext <= p.Block {
-		if int(t.blockNext-t.blockHead) == len(t.blocks) {
-			bigger := make([]block, 2*len(t.blocks))
-			for n := t.blockHead; n < t.blockNext; n++ {
-				bigger[n&uint64(len(bigger)-1)] = t.blocks[n&uint64(len(t.blocks)-1)]
-			}
-			t.blocks = bigger
-		}
-		t.blocks[t.blockNext&uint64(len(t.blocks)-1)] = block{}
-		t.blockNext++
-	}
-	b := &t.blocks[p.Block&uint64(len(t.blocks)-1)]
-	b.left += p.Events
-	b.bytes += p.Bytes
-	t.bytes += p.Bytes
-}
-
-func (t *Tracker) discharge(n uint64, events int) {
-	b := &t.blocks[n&uint64(len(t.blocks)-1)]
-	b.left -= events
-	if b.left > 0 {
-		return
-	}
-	t.bytes -= b.bytes
-	b.bytes = 0
-	for t.blockHead != t.blockNext && t.blocks[t.blockHead&uint64(len(t.blocks)-1)].left == 0 {
-		t.blockHead++
-	}
 }

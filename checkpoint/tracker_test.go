@@ -14,6 +14,12 @@ type model struct {
 	log   []modelItem
 }
 
+// tally is what the test knows of one Memory.
+type tally struct {
+	left, bytes   int
+	closed, freed bool
+}
+
 type modelItem struct {
 	end    pglogrepl.LSN // an end or a keepalive, when not 0
 	commit pglogrepl.LSN
@@ -45,10 +51,16 @@ func TestI1I3I5_AnyAckOrderAgainstModel(t *testing.T) {
 		var wal pglogrepl.LSN = start
 		var commit pglogrepl.LSN
 		var last uint32
-		var block uint64
+		var memory *Memory
+		weights := map[*Memory]*tally{}
+		begin := func() {
+			w := new(tally)
+			memory = NewMemory(func() { w.freed = true })
+			weights[memory] = w
+		}
+		begin()
 		items := map[Ticket]int{}
 		var waiting []Ticket
-		weights := map[uint64][2]int{} // block -> events left, bytes
 		before := tr.Progress()
 
 		for range rapid.IntRange(1, 200).Draw(t, "steps") {
@@ -60,13 +72,17 @@ func TestI1I3I5_AnyAckOrderAgainstModel(t *testing.T) {
 				}
 				n := rapid.IntRange(1, 4).Draw(t, "events")
 				last += uint32(n)
-				block += uint64(rapid.IntRange(0, 1).Draw(t, "block"))
-				k := tr.File(Piece{Commit: commit, Last: last, Events: n, Bytes: 10 * n, Block: block})
+				if rapid.Bool().Draw(t, "memory") {
+					weights[memory].closed = true
+					memory.Close()
+					begin()
+				}
+				k := tr.File(Piece{Commit: commit, Last: last, Events: n, Bytes: 10 * n, Memory: memory})
 				items[k] = len(m.log)
 				m.log = append(m.log, modelItem{commit: commit, last: last, left: n})
 				waiting = append(waiting, k)
-				w := weights[block]
-				weights[block] = [2]int{w[0] + n, w[1] + 10*n}
+				weights[memory].left += n
+				weights[memory].bytes += 10 * n
 			case 2: // an end, of a transaction with pieces or without
 				wal = max(wal, commit) + pglogrepl.LSN(rapid.IntRange(1, 50).Draw(t, "wal"))
 				tr.End(wal)
@@ -87,17 +103,16 @@ func TestI1I3I5_AnyAckOrderAgainstModel(t *testing.T) {
 				k := waiting[i]
 				it := &m.log[items[k]]
 				n := rapid.IntRange(1, it.left).Draw(t, "acks")
-				b := tr.at(k).Block
+				b := tr.at(k).Memory
 				tr.Ack(k, n)
 				it.left -= n
 				if it.left == 0 {
 					waiting = append(waiting[:i], waiting[i+1:]...)
 				}
 				w := weights[b]
-				if w[0] -= n; w[0] == 0 {
-					w[1] = 0
+				if w.left -= n; w.left == 0 {
+					w.bytes = 0
 				}
-				weights[b] = w
 			}
 			got, want := tr.Progress(), m.progress()
 			want.Events = got.Events
@@ -113,7 +128,10 @@ func TestI1I3I5_AnyAckOrderAgainstModel(t *testing.T) {
 				unacked += it.left
 			}
 			for _, w := range weights {
-				bytes += w[1]
+				bytes += w.bytes
+				if want := w.closed && w.left == 0; w.freed != want {
+					t.Fatalf("memory with %d events unacked: freed is %t, want %t", w.left, w.freed, want)
+				}
 			}
 			if tr.Unacked() != unacked || tr.Bytes() != bytes {
 				t.Fatalf("holds %d events, %d bytes; want %d, %d", tr.Unacked(), tr.Bytes(), unacked, bytes)
@@ -183,9 +201,10 @@ func BenchmarkTracker(b *testing.B) {
 	tr := NewTracker(1)
 	r := rand.New(rand.NewPCG(1, 1))
 	var window []Ticket
+	memory := NewMemory(nil)
 	b.ReportAllocs()
 	for i := range b.N {
-		window = append(window, tr.File(Piece{Commit: pglogrepl.LSN(2*i + 2), Events: 1, Bytes: 400, Block: uint64(i / 128)}))
+		window = append(window, tr.File(Piece{Commit: pglogrepl.LSN(2*i + 2), Events: 1, Bytes: 400, Memory: memory}))
 		tr.End(pglogrepl.LSN(2*i + 3))
 		if len(window) == 10000 {
 			r.Shuffle(len(window), func(i, j int) { window[i], window[j] = window[j], window[i] })

@@ -49,6 +49,8 @@ type Config struct {
 	PositionHeaders bool   // write cdc-source, cdc-lsn and cdc-index
 
 	Publication string // names of the publications, as START_REPLICATION has them: part of Hash, nothing else
+
+	Pool *Pool // where blocks come from; nil: new ones, which the garbage collector frees
 }
 
 // table is a Table that has been checked.

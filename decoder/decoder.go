@@ -48,7 +48,7 @@ type Decoder struct {
 	open  bool
 	skip  Position
 	skips bool
-	block block
+	block cursor
 }
 
 // New checks cfg and makes a decoder for one session. All mistakes come back at once.
@@ -57,6 +57,7 @@ func New(cfg Config) (*Decoder, error) {
 		tables:    make(map[string]*table, len(cfg.Tables)),
 		relations: make(map[uint32]*relation),
 		ignored:   make(map[string]*uint64),
+		block:     cursor{pool: cfg.Pool},
 	}
 	var errs []error
 	if len(cfg.Tables) == 0 {
@@ -97,8 +98,13 @@ func (d *Decoder) SkipThrough(p Position) { d.skip, d.skips = p, true }
 // Full says that Take must come before the next Decode.
 func (d *Decoder) Full() bool { return d.block.full() }
 
-// Take returns the events since the last Take, in commit order, nil when there are none. They are the caller's.
+// Take returns the events since the last Take, in commit order, nil when there are none. They are the caller's, and lie in
+// one block: Block tells which.
 func (d *Decoder) Take() []Event { return d.block.take() }
+
+// Block is where the events of the last Take that returned some lie; nil before. When it has changed, no more events will
+// come to lie in the one before.
+func (d *Decoder) Block() *Block { return d.block.from }
 
 // Ignored counts, by name, the inserts of tables that are in the publication and not in the configuration.
 func (d *Decoder) Ignored() map[string]uint64 {
@@ -283,7 +289,10 @@ func (d *Decoder) event(rel *relation, here Position, row *record.Row) (Kind, er
 	topic, refused := rel.table.router.Topic(row)
 	bound := rel.encoder.Bound(row)
 	var rec record.Record
-	d.block.keep(bound, rel.encoder.Append(d.block.space(bound), row, &rec))
+	d.block.room()
+	filled := rel.encoder.Append(d.block.space(bound), row, &rec)
+	d.block.keep(bound, filled)
+	d.block.weight += len(filled)
 	if rec.Refused != "" {
 		refused = rec.Refused
 	}

@@ -325,3 +325,40 @@ func TestHash(t *testing.T) {
 		t.Errorf("got %s, %s, %s, want the same, and another for another publication", a, b, c)
 	}
 }
+
+func TestPool_RecyclesBlocksAndForgetsRows(t *testing.T) {
+	t.Parallel()
+	pool := new(Pool)
+	d := open(t, Table{Name: "public.outbox"})
+	d.block.pool = pool
+	feed(t, d, relationMsg(1, "public", "outbox", nativeColumns()...), beginMsg(0x100, 7))
+	insert := func(id, payload string) *Event {
+		feed(t, d, insertMsg(1, id, "orders", "o-1", "T", nil, nil, payload, "{}", "now", "1"))
+		return &d.Take()[0]
+	}
+	first := insert("a", strings.Repeat("x", blockBytes)) // memory of its own
+	block := d.Block()
+	for range blockEvents - 1 {
+		insert("b", "{}")
+	}
+	if d.Block() != block {
+		t.Fatal("256 events do not fill one block")
+	}
+	kept := insert("c", `{"c": 1}`)
+	if d.Block() == block {
+		t.Fatal("the 257th event lies in the full block")
+	}
+	pool.Put(block)
+	if first.Value != nil {
+		t.Error("a block that waits in the pool keeps a large row alive")
+	}
+	for range blockEvents - 1 {
+		insert("d", "{}")
+	}
+	if again := insert("e", `{"e": 1}`); again != first || d.Block() != block {
+		t.Error("the block that was given back is not used again")
+	}
+	if got, want := string(kept.Value), `{"c": 1}`; got != want {
+		t.Errorf("an event of another block reads %q, want %q", got, want)
+	}
+}

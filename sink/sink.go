@@ -10,7 +10,8 @@ import (
 // opened with. Every implementation passes sinktest.Run.
 type Sink interface {
 	// Publish hands events over in commit order and returns without waiting for the destination; the caller's window
-	// bounds how many are under way. The sink keeps pointers into events until each is acknowledged, rejected or diverted.
+	// bounds how many are under way. The sink keeps pointers into events until each is acknowledged, rejected or diverted,
+	// and not a moment longer: what an event's fields point to is used again after that.
 	// Events with the same topic and key arrive at the destination in the order of Publish (I2). It must not be called
 	// by two goroutines at once, nor after Close.
 	Publish(events []decoder.Event)

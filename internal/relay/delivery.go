@@ -32,15 +32,17 @@ type delivery struct {
 	halt     func(error) // the relay has to stop because of an event
 	notice   func(sink.Notice)
 
-	room atomic.Pointer[func()] // wakes the session: something was acked or marked, look at the window again
-	due  chan struct{}          // half a window is acked and not marked
+	room    atomic.Pointer[func()] // wakes the session: something was acked or marked, look at the window again
+	waiting atomic.Bool            // whether it waits for that
+	due     chan struct{}          // half a window is acked and not marked
+
+	pool decoder.Pool // blocks whose events are all acked
 
 	publishing sync.Mutex // one publisher at a time: session and keeper
 	sink       sink.Sink
 
 	mu        sync.Mutex
 	tracker   *checkpoint.Tracker
-	block     uint64           // of the event handed on last
 	handed    decoder.Position // the last insert handed on
 	ended     bool             // its transaction's end is filed
 	marked    uint64           // Progress().Events of the last mark
@@ -76,11 +78,15 @@ func (d *delivery) skipThrough() decoder.Position {
 	return d.handed
 }
 
-// newBlock is a number behind those of all blocks so far.
-func (d *delivery) newBlock() uint64 {
+// follow begins the memory of a block of the decoder, and says that the one before gets no more events: it goes back to the
+// pool as soon as all of its events are acked.
+func (d *delivery) follow(before *checkpoint.Memory, b *decoder.Block) *checkpoint.Memory {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.block + 1
+	if before != nil {
+		before.Close()
+	}
+	return checkpoint.NewMemory(func() { d.pool.Put(b) })
 }
 
 // progress is what may be marked.
@@ -112,8 +118,11 @@ func (d *delivery) markedEvents() uint64 {
 	return d.marked
 }
 
-// wake lets the session look at the window again.
+// wake lets a session that waits look at the window again.
 func (d *delivery) wake() {
+	if !d.waiting.Load() {
+		return
+	}
 	if f := d.room.Load(); f != nil {
 		(*f)()
 	}
@@ -184,15 +193,15 @@ func (d *delivery) setIdle(idle bool) {
 }
 
 // hand files the events and publishes them. They are consecutive, of one transaction or of several whose ends lie in cuts.
-func (d *delivery) hand(events []decoder.Event, cuts []cut, block uint64) {
+func (d *delivery) hand(events []decoder.Event, cuts []cut, memory *checkpoint.Memory) {
 	d.mu.Lock()
 	done := 0
 	for _, c := range cuts {
-		d.file(events[done:c.upTo], block)
+		d.file(events[done:c.upTo], memory)
 		done = c.upTo
 		d.end(c.commit, c.end)
 	}
-	d.file(events[done:], block)
+	d.file(events[done:], memory)
 	d.idle = false
 	if n := len(events); n > 0 {
 		d.seq = max(d.seq, events[n-1].Seq)
@@ -227,7 +236,7 @@ func (d *delivery) publish(events []decoder.Event) {
 }
 
 // file takes a ticket for the events, all of one transaction, and gives them its token.
-func (d *delivery) file(events []decoder.Event, block uint64) {
+func (d *delivery) file(events []decoder.Event, memory *checkpoint.Memory) {
 	if len(events) == 0 {
 		return
 	}
@@ -235,10 +244,9 @@ func (d *delivery) file(events []decoder.Event, block uint64) {
 	for i := range events {
 		bytes += events[i].Bytes()
 	}
-	d.block = block
 	last := &events[len(events)-1]
 	ticket := d.tracker.File(checkpoint.Piece{
-		Commit: last.Commit, Last: last.Index, Events: len(events), Bytes: bytes, Block: block, Time: last.CommitTime,
+		Commit: last.Commit, Last: last.Index, Events: len(events), Bytes: bytes, Memory: memory, Time: last.CommitTime,
 	})
 	for i := range events {
 		events[i].Token = uint64(ticket)
@@ -285,26 +293,27 @@ func (d *delivery) Divert(ev *decoder.Event) bool {
 	return true
 }
 
-// Ack is the Receiver's: it counts the tickets of the events down, a run of one ticket at a time.
+// Ack is the Receiver's: it counts the tickets of the events down, a run of one ticket at a time. Once a ticket is counted
+// down its events may be gone: their memory goes back to the pool.
 func (d *delivery) Ack(events []*decoder.Event) {
 	micros := time.Now().UnixMicro()
 	d.mu.Lock()
 	for i := 0; i < len(events); {
-		ev := events[i]
+		token, committed := events[i].Token, events[i].CommitTime
 		n := 1
-		for i+n < len(events) && events[i+n].Token == ev.Token {
+		for i+n < len(events) && events[i+n].Token == token {
 			n++
 		}
-		if ev.Token&requeued != 0 {
-			d.requeues.settle(int64(ev.Token&^requeued), nil)
+		d.count(events[i : i+n])
+		if token&requeued != 0 {
+			d.requeues.settle(int64(token&^requeued), nil)
 		} else {
-			d.tracker.Ack(checkpoint.Ticket(ev.Token), n)
-			seconds := float64(max(0, micros-ev.CommitTime)) / 1e6
+			seconds := float64(max(0, micros-committed)) / 1e6
 			for range n {
 				d.metrics.PublishSeconds.Observe(seconds)
 			}
+			d.tracker.Ack(checkpoint.Ticket(token), n)
 		}
-		d.count(events[i : i+n])
 		i += n
 	}
 	d.mu.Unlock()

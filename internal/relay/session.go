@@ -31,8 +31,8 @@ type session struct {
 	cuts   []cut                     // ends of transactions among them
 	held   int                       // events that the decoder holds since the last take
 	ends   []cut                     // ends of transactions among those
-	block  uint64                    // the slab of the decoder that they lie in; counts on through a tenure
-	filled bool                      // that slab is full
+	from   *decoder.Block            // where they lie
+	memory *checkpoint.Memory        // what it weighs
 	skips  map[decoder.Position]bool // positions that an operator lets us pass over (`skip --position`)
 	paused bool
 	marked atomic.Uint64 // LSN of the mark, as the keeper wrote it last
@@ -112,7 +112,7 @@ func (s *session) begin(ctx context.Context) error {
 	r, cfg := s.relay, s.relay.cfg
 	sys := s.conn.System()
 	dc := cfg.Decoder
-	dc.Source = source(&s.mark, sys.Timeline)
+	dc.Source, dc.Pool = source(&s.mark, sys.Timeline), &s.delivery.pool
 	var err error
 	if s.decoder, err = decoder.New(dc); err != nil {
 		return &StopError{Code: ExitPrecondition, Err: err}
@@ -151,8 +151,8 @@ func (s *session) begin(ctx context.Context) error {
 		}
 		s.delivery.begin(to, s.stream.Confirmed(), open, settled)
 	}
+	s.delivery.waiting.Store(false)
 	s.decoder.SkipThrough(s.delivery.skipThrough())
-	s.block = s.delivery.newBlock() // a decoder of its own has slabs of its own
 	s.marked.Store(uint64(s.mark.LSN))
 	s.paused = s.mark.Paused
 	s.keeper = newKeeper(s)
@@ -164,13 +164,10 @@ func (s *session) begin(ctx context.Context) error {
 // read is the hot loop: bytes in, events out, for as long as there is room.
 func (s *session) read(ctx context.Context) error {
 	for {
-		s.confirm()
-		s.look()
 		if s.paused || !s.handOn() {
-			if err := s.stream.Wait(ctx, nil); err != nil {
+			if err := s.await(ctx); err != nil {
 				return err
 			}
-			s.relay.state.ticked(loopReader)
 			continue
 		}
 		m, err := s.stream.Next(ctx)
@@ -180,7 +177,7 @@ func (s *session) read(ctx context.Context) error {
 		switch m.Kind {
 		case replication.Tick:
 			s.delivery.setIdle(!s.paused)
-			s.relay.state.ticked(loopReader)
+			s.turn()
 			continue
 		case replication.Keepalive:
 			s.take()
@@ -198,6 +195,27 @@ func (s *session) read(ctx context.Context) error {
 			s.take()
 		}
 	}
+}
+
+// await keeps the connection alive until there is room, or the pause may be over. The flag comes before the last look: an ack
+// either finds it, or is seen by that look.
+func (s *session) await(ctx context.Context) error {
+	s.delivery.waiting.Store(true)
+	defer s.delivery.waiting.Store(false)
+	if s.paused || !s.handOn() {
+		if err := s.stream.Wait(ctx, nil); err != nil {
+			return err
+		}
+	}
+	s.turn()
+	return nil
+}
+
+// turn is what happens between two pieces of work, and at least once a status interval.
+func (s *session) turn() {
+	s.confirm()
+	s.look()
+	s.relay.state.ticked(loopReader)
 }
 
 // decode feeds one message of pgoutput to the decoder.
@@ -227,14 +245,13 @@ func (s *session) decode(data []byte) error {
 
 // take moves what the decoder holds to out. It is called only when out is empty.
 func (s *session) take() {
-	if s.filled { // the take before emptied a slab: these lie in a new one
-		s.block++
-	}
-	s.filled = s.decoder.Full()
 	s.out, s.held = s.decoder.Take(), 0
+	if b := s.decoder.Block(); b != s.from {
+		s.from, s.memory = b, s.delivery.follow(s.memory, b)
+	}
 	s.cuts, s.ends = s.ends, s.cuts[:0]
 	s.handOn()
-	s.relay.state.ticked(loopReader)
+	s.turn()
 }
 
 // handOn hands on what fits into the window; false when something is left.
@@ -248,7 +265,7 @@ func (s *session) handOn() bool {
 		for ends < len(s.cuts) && s.cuts[ends].upTo <= n {
 			ends++
 		}
-		s.delivery.hand(s.out[:n], s.cuts[:ends], s.block)
+		s.delivery.hand(s.out[:n], s.cuts[:ends], s.memory)
 		s.out = s.out[n:]
 		s.cuts = append(s.cuts[:0], s.cuts[ends:]...)
 		for i := range s.cuts {
@@ -256,7 +273,7 @@ func (s *session) handOn() bool {
 		}
 	}
 	if len(s.cuts) > 0 {
-		s.delivery.hand(nil, s.cuts, s.block)
+		s.delivery.hand(nil, s.cuts, s.memory)
 		s.cuts = s.cuts[:0]
 	}
 	return true
@@ -290,6 +307,7 @@ func (s *session) drain(inner context.Context, kept <-chan struct{}) error {
 	limit, done := context.WithTimeoutCause(inner, r.cfg.DrainTimeout, errors.New("drain timeout"))
 	defer done()
 	var late error
+	s.delivery.waiting.Store(true)
 	for s.delivery.unacked() > 0 && late == nil {
 		s.confirm()
 		if err := s.stream.Wait(limit, nil); err != nil {
