@@ -1,6 +1,7 @@
 package sim_test
 
 import (
+	"bytes"
 	"os"
 	"runtime"
 	"strconv"
@@ -19,17 +20,18 @@ const shortRun = 100
 // replays is how often a single seed is played: its schedule is the same each time, the races of goroutines are not.
 const replays = 100
 
-// play plays one seed in virtual time.
+// play plays one seed in virtual time; with log, what the relays logged follows a failure.
 func play(t *testing.T, seed uint64, log bool) (failed bool) {
 	t.Helper()
 	return !t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			logger := zerolog.Nop()
+			var lines bytes.Buffer
 			if log {
-				logger = zerolog.New(zerolog.NewTestWriter(t))
+				logger = zerolog.New(zerolog.SyncWriter(&lines))
 			}
 			if err := sim.Play(sim.NewSchedule(seed), logger); err != nil {
-				t.Errorf("seed %d; play it again by: make sim SEED=%d\n%v", seed, seed, err)
+				t.Errorf("seed %d; play it again by: make sim SEED=%d\n%v\n%s", seed, seed, err, lines.String())
 			}
 		})
 	})
@@ -44,14 +46,14 @@ func number(name string, otherwise uint64) uint64 {
 }
 
 // TestSim plays seeds and checks I1, I2, I3, I5, I8 and I9 at each step: some as part of go test, CDC_RELAY_SIM_SEEDS of them
-// from CDC_RELAY_SIM_SEED (default 1) on by `make sim`. A single one is played many times over; with -v the relays' log of
-// it is shown.
+// from CDC_RELAY_SIM_SEED (default 1) on by `make sim`. A single one is played many times over, and the
+// relays' log is shown when it fails.
 func TestSim(t *testing.T) {
 	t.Parallel()
 	from, n := number("CDC_RELAY_SIM_SEED", 1), number("CDC_RELAY_SIM_SEEDS", shortRun)
 	if n == 1 {
 		for range replays {
-			if play(t, from, testing.Verbose()) {
+			if play(t, from, true) {
 				return
 			}
 		}
