@@ -93,8 +93,15 @@ type log struct {
 	mu      sync.Mutex
 	lines   []line.Line
 	where   map[string]int // event id: how often
+	places  map[decoder.Position]place
 	offsets map[string]int64
 	changed chan struct{}
+}
+
+// place is where an event came first.
+type place struct {
+	partition string // topic/number
+	offset    int64
 }
 
 // watch follows topics from their beginning, at any of the brokers' addresses, through their outages. Topics need not exist
@@ -118,7 +125,7 @@ func follow(t testing.TB, brokers []string, dial dialer, topics ...string) *log 
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &log{t: t, client: client, done: make(chan struct{}), where: map[string]int{}, offsets: map[string]int64{}, changed: make(chan struct{})}
+	l := &log{t: t, client: client, done: make(chan struct{}), where: map[string]int{}, places: map[decoder.Position]place{}, offsets: map[string]int64{}, changed: make(chan struct{})}
 	go func() {
 		defer close(l.done)
 		for {
@@ -131,6 +138,11 @@ func follow(t testing.TB, brokers []string, dial dialer, topics ...string) *log 
 				read := lineOf(r)
 				l.lines = append(l.lines, read)
 				l.where[header(read, "event_id")]++
+				if at, ok := positionOf(r); ok {
+					if _, known := l.places[at]; !known {
+						l.places[at] = place{fmt.Sprint(r.Topic, "/", r.Partition), r.Offset}
+					}
+				}
 				l.offsets[fmt.Sprint(r.Topic, "/", r.Partition)] = r.Offset + 1
 			})
 			close(l.changed)
