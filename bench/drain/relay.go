@@ -18,7 +18,9 @@ type Run struct {
 	PeakRSS   int64         // bytes; the relay's only
 	Walsender time.Duration // CPU of the process that decodes
 	Broker    time.Duration // CPU of the broker meanwhile
-	Records   int64         // in the log at the end: more than Rows are repeats
+	Reads     int64         // system calls of the relay
+	Writes    int64
+	Records   int64 // in the log at the end: more than Rows are repeats
 }
 
 // Rate is rows a second.
@@ -64,6 +66,7 @@ func Relay(ctx context.Context, l *lab.Lab, base string, rows int, command ...st
 	})
 	run.Took = time.Since(start)
 	run.CPU, run.PeakRSS = lab.CPU(r.PID()), lab.PeakRSS(r.PID())
+	run.Reads, run.Writes = lab.Calls(r.PID())
 	run.Walsender, run.Broker = lab.CPU(walsender), lab.CPU(l.Brokers.PID())-brokerBefore
 	if err != nil {
 		r.Kill()

@@ -104,9 +104,9 @@ func rounds(ctx context.Context, l *lab.Lab, receiver Receiver, s Shape, n int, 
 				return nil, nil, err
 			}
 			ours = append(ours, run)
-			l.Say("drain %s, round %d: relay %.0f rows/s, %.2f us a row (walsender %.2f, broker %.2f), first after %d ms, %.1f MiB", s.Name, round+1,
+			l.Say("drain %s, round %d: relay %.0f rows/s, %.2f us a row (walsender %.2f, broker %.2f), %.2f reads and %.4f writes, first after %d ms, %.1f MiB", s.Name, round+1,
 				run.Rate(), micros(run.Cost()), micros(run.Walsender/time.Duration(run.Rows)), micros(run.Broker/time.Duration(run.Rows)),
-				run.First.Milliseconds(), mib(run.PeakRSS))
+				float64(run.Reads)/float64(run.Rows), float64(run.Writes)/float64(run.Rows), run.First.Milliseconds(), mib(run.PeakRSS))
 			if run.Records != int64(run.Rows) {
 				to.Note("drain %s: %d records in the log for %d rows", s.Name, run.Records, run.Rows)
 			}
@@ -130,6 +130,8 @@ func judge(to *report.Report, s Shape, name string, ours, theirs []Run) {
 			"first_record_ms":        median(ours, func(r Run) float64 { return report.Milliseconds(r.First) }),
 			"walsender_us_per_row":   median(ours, func(r Run) float64 { return micros(r.Walsender) / float64(r.Rows) }),
 			"broker_us_per_row":      median(ours, func(r Run) float64 { return micros(r.Broker) / float64(r.Rows) }),
+			"relay_reads_per_row":    median(ours, func(r Run) float64 { return float64(r.Reads) / float64(r.Rows) }),
+			"relay_writes_per_row":   median(ours, func(r Run) float64 { return float64(r.Writes) / float64(r.Rows) }),
 			"relay_slowest_per_sec":  slowest(ours),
 			"receiver_slowest_per_s": slowest(theirs),
 		},
