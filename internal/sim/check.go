@@ -51,6 +51,7 @@ type event struct {
 	stored  bool
 	refused bool // by the destination, for good
 	letter  deadletter.State
+	filed   int // clock when it became a dead letter
 }
 
 type txn struct {
@@ -242,6 +243,9 @@ func (c *Checker) OnLetter(l deadletter.Letter) {
 	}
 	c.note("dead letter %d: %s, event %s of %s", l.ID, l.State, e.id, e.lane)
 	e.letter = l.State
+	if e.filed == 0 {
+		e.filed = c.clock
+	}
 	if e.safe == 0 {
 		e.safe = c.clock
 	}
@@ -250,8 +254,15 @@ func (c *Checker) OnLetter(l deadletter.Letter) {
 	}
 }
 
-// stored is Destination's: ev lies there from now on.
-func (c *Checker) stored(ev *decoder.Event) {
+// now is the clock.
+func (c *Checker) now() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.clock
+}
+
+// stored is Destination's: ev lies there from now on. opened is when the sink was opened that brought it.
+func (c *Checker) stored(ev *decoder.Event, opened int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.clock++
@@ -264,6 +275,9 @@ func (c *Checker) stored(ev *decoder.Event) {
 		c.fail("I9: event %s arrived with topic %q, key %q and %d bytes of value; committed with %q, %q and %d", e.id, ev.Topic, ev.Key, len(ev.Value), e.topic, e.key, len(e.value))
 	}
 	replay := replayed(ev)
+	if !replay && e.filed != 0 && e.filed <= opened {
+		c.fail("event %s arrived from a sink that was opened when it was a dead letter already, now %s: its verdict was not heeded", e.id, e.letter)
+	}
 	if !e.stored {
 		c.order(e)
 	} else if !replay {

@@ -43,7 +43,10 @@ func NewDestination(c *Checker) *Destination {
 // Open opens a sink to it.
 func (d *Destination) Open(ctx context.Context, to sink.Receiver) (sink.Sink, error) {
 	config := d.Config
-	config.Write = d.write
+	opened := d.checker.now()
+	config.Write = func(ctx context.Context, _ int, events []*decoder.Event) (int, error) {
+		return d.write(ctx, events, opened)
+	}
 	return lanes.New(ctx, config, to)
 }
 
@@ -70,7 +73,8 @@ func (d *Destination) Untold() int {
 
 var errDown = errors.New("sim: the destination is down")
 
-func (d *Destination) write(ctx context.Context, _ int, events []*decoder.Event) (int, error) {
+// write is a lane's; opened is when its sink was.
+func (d *Destination) write(ctx context.Context, events []*decoder.Event, opened int) (int, error) {
 	d.mu.Lock()
 	var a Answer
 	if d.answer != nil {
@@ -86,7 +90,7 @@ func (d *Destination) write(ctx context.Context, _ int, events []*decoder.Event)
 	if a.Fail {
 		all = min(all, a.Stored)
 	}
-	stored, refused, down := d.accept(events[:all])
+	stored, refused, down := d.accept(events[:all], opened)
 	if err := pause(ctx, a.AckDelay); err != nil {
 		return 0, err
 	}
@@ -106,7 +110,7 @@ func (d *Destination) write(ctx context.Context, _ int, events []*decoder.Event)
 }
 
 // accept stores events up to the first that is refused.
-func (d *Destination) accept(events []*decoder.Event) (stored int, refused, down bool) {
+func (d *Destination) accept(events []*decoder.Event, opened int) (stored int, refused, down bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.down {
@@ -117,7 +121,7 @@ func (d *Destination) accept(events []*decoder.Event) (stored int, refused, down
 			d.checker.refused(ev)
 			return stored, true, false
 		}
-		d.checker.stored(ev)
+		d.checker.stored(ev, opened)
 		stored++
 	}
 	return stored, false, false
