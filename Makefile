@@ -48,9 +48,10 @@ race: fetch ## the same with the race detector
 test-heavy: fetch ## tests that take long as well: millions of rows, minutes of outage
 	@CDC_RELAY_TEST_HEAVY=1 .ci/gotest -timeout 60m $(FLAGS) $(PKG)
 
-.PHONY: test-heavy
-test-heavy: fetch ## the bad days that take minutes: a million rows in one transaction, time-outs waited for
-	@CDC_RELAY_TEST_HEAVY=1 .ci/gotest $(FLAGS) ./internal/e2e
+.PHONY: chaos
+chaos: fetch ## faults between real servers for FOR=10m, then tables and topics compared; CHAOS_SEED= repeats a schedule
+	CDC_RELAY_CHAOS='$(if $(filter-out 0,$(FOR)),$(FOR),10m)' CDC_RELAY_CHAOS_SEED='$(CHAOS_SEED)' \
+		go test -count=1 -timeout 12h -v -run '^TestChaos$$' ./internal/e2e
 
 .PHONY: sim
 sim: ## the seeded simulation; SEEDS=2000 from a random one on, or SEED=42 to replay one a hundred times

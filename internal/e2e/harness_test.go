@@ -1,10 +1,12 @@
 package e2e_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -53,6 +55,8 @@ type stand struct {
 	dir  string
 	file string   // where sink.file writes
 	env  []string // of every relay and verb; later ones win
+	read map[string]arrived
+	conn *pgx.Conn // query's
 }
 
 // setup makes a stand in the shared server of a version.
@@ -114,28 +118,67 @@ func (s *stand) insert(from, n, keys int) {
 const insertRows = `INSERT INTO outbox (aggregate_type, aggregate_id, event_type, payload)
 	SELECT 'orders', 'k' || (i % $3::int), 'Made', jsonb_build_object('n', i) FROM generate_series($1::int, $1::int + $2::int - 1) AS i`
 
-// lines are the events in a file, "" for the stand's.
+// lines are the events in a file, "" for the stand's. What was read before is not read again: tests ask often. A torn last
+// line, being written or left by a kill, is not counted yet.
 func (s *stand) lines(path string) []line.Line {
 	s.t.Helper()
 	if path == "" {
 		path = s.file
 	}
-	b, err := os.ReadFile(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
 		s.t.Fatal(err)
 	}
-	var out []line.Line
+	defer func() { _ = f.Close() }()
+	known := s.read[path]
+	b, err := io.ReadAll(io.NewSectionReader(f, known.bytes, 1<<40))
+	if err != nil {
+		s.t.Fatal(err)
+	}
 	for text := range bytes.Lines(b) {
-		if !bytes.HasSuffix(text, []byte("\n")) { // being written, or torn by a kill
+		if !bytes.HasSuffix(text, []byte("\n")) {
 			break
 		}
 		l, err := line.Parse(text)
 		if err != nil {
 			s.t.Fatal(err)
 		}
-		out = append(out, l)
+		known.lines = append(known.lines, l)
+		known.bytes += int64(len(text))
 	}
-	return out
+	if s.read == nil {
+		s.read = map[string]arrived{}
+	}
+	s.read[path] = known
+	return known.lines[:len(known.lines):len(known.lines)]
+}
+
+// arrived is how far a file was read.
+type arrived struct {
+	lines []line.Line
+	bytes int64
+}
+
+// commitLSN is that of the first event in the file.
+func (s *stand) commitLSN() string {
+	s.t.Helper()
+	f, err := os.Open(s.file)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	text, err := bufio.NewReader(f).ReadBytes('\n')
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	l, err := line.Parse(text)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return l.Position[:strings.LastIndexByte(l.Position, '/')]
 }
 
 // holds waits until the file holds n different events, and returns all lines.
@@ -143,7 +186,9 @@ func (s *stand) holds(n int) []line.Line {
 	s.t.Helper()
 	var got []line.Line
 	testenv.Eventually(s.t, 60*time.Second, func() error {
-		got = s.lines("")
+		if got = s.lines(""); len(got) < n {
+			return fmt.Errorf("the destination holds %d lines, want %d events", len(got), n)
+		}
 		if different := len(firstSight(got)); different < n {
 			return fmt.Errorf("the destination holds %d events, want %d", different, n)
 		}
@@ -152,21 +197,28 @@ func (s *stand) holds(n int) []line.Line {
 	return got
 }
 
-// query reads one value.
+// query reads one value, over a connection that is kept: tests ask often, and each sign-on costs milliseconds of CPU.
 func query[T any](s *stand, sql string, args ...any) T {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	conn, err := pgx.Connect(ctx, s.pg.URL())
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(ctx) }()
 	var v T
-	if err := conn.QueryRow(ctx, sql, args...).Scan(&v); err != nil {
-		s.t.Fatalf("%s: %v", sql, err)
+	for attempt := 1; ; attempt++ {
+		var err error
+		if s.conn == nil || s.conn.IsClosed() {
+			if s.conn, err = pgx.Connect(ctx, s.pg.URL()); err != nil {
+				s.t.Fatal(err)
+			}
+			conn := s.conn
+			s.t.Cleanup(func() { _ = conn.Close(context.Background()) })
+		}
+		if err = s.conn.QueryRow(ctx, sql, args...).Scan(&v); err == nil {
+			return v
+		}
+		if !s.conn.IsClosed() || attempt == 2 { // closed: the server was restarted since
+			s.t.Fatalf("%s: %v", sql, err)
+		}
 	}
-	return v
 }
 
 // quiet waits until the slot has confirmed every event in the file.

@@ -204,8 +204,8 @@ func holdSlot(t *testing.T, s *stand) (release func()) {
 func TestSlot_TakeoverAfterKill9(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
-	a := s.start()
-	b := s.run()
+	a := s.start(smallWindow)
+	b := s.run(smallWindow)
 	b.is(func(st relay.Status) error {
 		if st.State != "standby" {
 			return fmt.Errorf("state is %s", st.State)
@@ -222,7 +222,7 @@ func TestSlot_TakeoverAfterKill9(t *testing.T) {
 		s.holds(100 * (i + 1))
 		took = append(took, time.Since(began))
 		if i < 3 {
-			a, b = b, s.run()
+			a, b = b, s.run(smallWindow)
 			b.is(func(st relay.Status) error {
 				if st.State != "standby" {
 					return fmt.Errorf("state is %s", st.State)
@@ -238,7 +238,7 @@ func TestSlot_TakeoverAfterKill9(t *testing.T) {
 		}
 	}
 	b.drain()
-	s.compare(s.lines(""), 3*100)
+	s.compare(s.lines(""), 3*window)
 }
 
 // Three first starts at once make one slot and one mark.
