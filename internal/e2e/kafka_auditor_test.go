@@ -1,8 +1,11 @@
 package e2e_test
 
 import (
+	"errors"
 	"testing"
 	"time"
+
+	"github.com/cdc-relay/cdc-relay/internal/testenv"
 )
 
 // The wire auditor, under load, while the relay is killed, its walsender ended, its connections cut and the broker frozen and
@@ -25,6 +28,29 @@ func TestI1_I3_I5_I6_WireAuditor(t *testing.T) {
 	}
 	r.flows(150)
 	r.finish()
+}
+
+// The judge is worth its name: a relay that does not wait for the broker (acks=0) confirms what is not in the log, and is
+// caught.
+func TestJudgeCatchesWhoConfirmsTooEarly(t *testing.T) {
+	heavy(t)
+	t.Parallel()
+	r := newRig(t, 1, "CDC_RELAY_SINK_KAFKA_ACKS=0", "CDC_RELAY_SINK_KAFKA_UNSAFE_ACKS=true")
+	r.write(1)
+	r.flows(50)
+	r.broker.Pause()
+	testenv.Eventually(t, patience, func() error {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if len(r.lost) == 0 {
+			return errors.New("nobody was caught")
+		}
+		return nil
+	})
+	r.broker.Resume()
+	close(r.stop)
+	r.writers.Wait()
+	t.Logf("caught: %s", r.lost[0])
 }
 
 // flows waits until so many more events have arrived.

@@ -68,7 +68,15 @@ func TestI2_TopicTooSmallParksTheKey(t *testing.T) {
 	got.holds(10 + 63 + 2)
 	s.parks(11, "true") // the key is released: nothing new is parked
 	p.drain()
-	s.compareRequeued(got.end(small, other))
+	lines := got.end(small, other)
+	s.compareRequeued(lines)
+	for _, l := range lines {
+		n := number(t, l)
+		again := l.Topic == small && n >= 31 && n <= 62 && string(l.Key) == "k1"
+		if replay := header(l, "cdc-replay"); again != strings.HasPrefix(replay, "dlq requeue ") {
+			t.Errorf("event %d of key %s: cdc-replay is %q", n, l.Key, replay)
+		}
+	}
 }
 
 // compareRequeued is compare without I9: a copy from the dead-letter table says so in a header.

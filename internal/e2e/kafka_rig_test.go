@@ -44,9 +44,9 @@ type rig struct {
 	lost    []string
 }
 
-func newRig(t *testing.T, seed uint64) *rig {
+func newRig(t *testing.T, seed uint64, env ...string) *rig {
 	t.Helper()
-	s, broker := behind(t, setup(t), "CDC_RELAY_LIMITS_MAX_IN_FLIGHT_EVENTS=5000")
+	s, broker := behind(t, setup(t), append(env, "CDC_RELAY_LIMITS_MAX_IN_FLIGHT_EVENTS=5000")...)
 	r := &rig{kafkaStand: s, broker: broker, seed: seed, stop: make(chan struct{}), next: map[string]int{}}
 	r.topics = []string{s.k.Topic(t, 6), s.k.Topic(t, 2), s.k.Topic(t, 3, "max.message.bytes=4000")}
 	r.got = s.watch(r.topics...)
@@ -145,8 +145,8 @@ func (r *rig) verdict(c auditor.Confirmation, missing []decoder.Position, ends m
 		if in && p.offset < ends[p.partition] || parked[at] {
 			continue
 		}
-		r.say("I1: %s was confirmed by %s at %s, and event %s was in neither the log nor the table (in the log now: %v at %+v)",
-			c.LSN, "a status", c.At.Format(time.TimeOnly), at, in, p)
+		r.say("I1: a status confirmed %s at %s, and event %s was in neither the log nor the table (in the log now: %v at %+v)",
+			c.LSN, c.At.Format(time.TimeOnly), at, in, p)
 	}
 }
 
