@@ -100,7 +100,7 @@ func (w Load) work(ctx context.Context, conn *pgx.Conn, first int, start time.Ti
 		sql, args := lab.Insert(n, w.Rows)
 		if _, err := conn.Exec(ctx, sql, args...); err != nil {
 			if ctx.Err() != nil {
-				return late, nil
+				return late, nil //nolint:nilerr // told to stop
 			}
 			return late, fmt.Errorf("commit row %d: %w", n, err)
 		}
