@@ -3,9 +3,13 @@ package relay_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/jackc/pglogrepl"
+	"github.com/rs/zerolog"
 
 	"github.com/cdc-relay/cdc-relay/decoder"
 	"github.com/cdc-relay/cdc-relay/internal/metrics"
@@ -14,8 +18,6 @@ import (
 	"github.com/cdc-relay/cdc-relay/internal/walsender"
 	"github.com/cdc-relay/cdc-relay/sink"
 	"github.com/cdc-relay/cdc-relay/sink/sinktest"
-	"github.com/jackc/pglogrepl"
-	"github.com/rs/zerolog"
 )
 
 // bed is a world in memory, in virtual time: walsender, ledger, and a destination that keeps what it is given.
@@ -158,15 +160,19 @@ func (b *bed) wait(p *sim.Process) error {
 	}
 }
 
-// stops waits until Run has stopped for good with a code, and returns the error.
-func (b *bed) stops(p *sim.Process, code int) error {
+// stops waits until Run has stopped for good with a code, and an error that says all of these.
+func (b *bed) stops(p *sim.Process, code int, says ...string) {
 	b.t.Helper()
 	err := b.wait(p)
 	var stop *relay.StopError
 	if !errors.As(err, &stop) || stop.Code != code {
 		b.t.Fatalf("Run returned %v, want a stop with exit code %d", err, code)
 	}
-	return err
+	for _, want := range says {
+		if !strings.Contains(err.Error(), want) {
+			b.t.Errorf("error %q does not say %q", err, want)
+		}
+	}
 }
 
 // drain is SIGTERM.

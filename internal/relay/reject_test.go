@@ -3,7 +3,6 @@ package relay_test
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -157,10 +156,7 @@ func TestReject_HaltStopsWith8AndNamesThePosition(t *testing.T) {
 		p := b.start(policy(relay.Halt))
 		b.refuse(2)
 		tx := b.commit("a", "a", "a")
-		err := b.stops(p, relay.ExitEvent)
-		if want := fmt.Sprintf("skip --position %s/1", tx.Commit); !strings.Contains(err.Error(), want) {
-			t.Errorf("error %q does not say %q", err, want)
-		}
+		b.stops(p, relay.ExitEvent, fmt.Sprintf("skip --position %s/1", tx.Commit))
 		if slot, _ := b.srv.Slot(sim.Slot); slot.Confirmed >= tx.End {
 			t.Errorf("I1: confirmed %s, with an event that nobody has", slot.Confirmed)
 		}
@@ -252,12 +248,7 @@ func TestI7_UndecodableRowStopsWith8AndSkipPassesIt(t *testing.T) {
 		bad := walsender.OutboxRow(b.rel, 100, "a", "{}")
 		bad.Values[9] = "not a number" // seq
 		tx := b.srv.Commit(walsender.OutboxRow(b.rel, 2, "a", `{"n":2}`), bad, walsender.OutboxRow(b.rel, 3, "a", `{"n":3}`))
-		err := b.stops(p, relay.ExitEvent)
-		for _, want := range []string{"public.outbox", "seq", fmt.Sprintf("skip --position %s/1", tx.Commit)} {
-			if !strings.Contains(err.Error(), want) {
-				t.Errorf("error %q does not say %q", err, want)
-			}
-		}
+		b.stops(p, relay.ExitEvent, "public.outbox", "seq", fmt.Sprintf("skip --position %s/1", tx.Commit))
 		if got := b.stored(); !slices.Equal(got, []int{1, 2}) {
 			t.Errorf("stored %v, want what came before: 1 and 2", got)
 		}

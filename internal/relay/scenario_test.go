@@ -15,13 +15,14 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/jackc/pglogrepl"
+	"github.com/rs/zerolog"
+
 	"github.com/cdc-relay/cdc-relay/decoder"
 	"github.com/cdc-relay/cdc-relay/internal/relay"
 	"github.com/cdc-relay/cdc-relay/internal/sim"
 	"github.com/cdc-relay/cdc-relay/internal/walsender"
 	"github.com/cdc-relay/cdc-relay/sink/sinktest"
-	"github.com/jackc/pglogrepl"
-	"github.com/rs/zerolog"
 )
 
 var update = flag.Bool("update", false, "write the recorded output of scenarios anew") //nolint:gochecknoglobals // go test's way

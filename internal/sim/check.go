@@ -6,12 +6,13 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jackc/pglogrepl"
+
 	"github.com/cdc-relay/cdc-relay/checkpoint"
 	"github.com/cdc-relay/cdc-relay/decoder"
 	"github.com/cdc-relay/cdc-relay/internal/deadletter"
 	"github.com/cdc-relay/cdc-relay/internal/relay"
 	"github.com/cdc-relay/cdc-relay/internal/walsender"
-	"github.com/jackc/pglogrepl"
 )
 
 // Checker knows what was committed, and is told what the slot, the mark, the dead letters and the destination are told, at

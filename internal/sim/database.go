@@ -7,11 +7,12 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jackc/pglogrepl"
+
 	"github.com/cdc-relay/cdc-relay/checkpoint"
 	"github.com/cdc-relay/cdc-relay/internal/deadletter"
 	"github.com/cdc-relay/cdc-relay/internal/relay"
 	"github.com/cdc-relay/cdc-relay/internal/walsender"
-	"github.com/jackc/pglogrepl"
 )
 
 // ErrLost is what every call of a ledger's connection returns once it is cut.

@@ -7,8 +7,9 @@ import (
 	"slices"
 	"time"
 
-	"github.com/cdc-relay/cdc-relay/internal/deadletter"
 	"github.com/jackc/pglogrepl"
+
+	"github.com/cdc-relay/cdc-relay/internal/deadletter"
 )
 
 // parkedKey is a row of cdc_relay.parked_key.

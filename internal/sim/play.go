@@ -6,11 +6,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"github.com/cdc-relay/cdc-relay/decoder"
 	"github.com/cdc-relay/cdc-relay/internal/metrics"
 	"github.com/cdc-relay/cdc-relay/internal/relay"
 	"github.com/cdc-relay/cdc-relay/internal/walsender"
-	"github.com/rs/zerolog"
 )
 
 // Slot and publication of every world.
@@ -36,8 +37,7 @@ type world struct {
 	gone     []*Process // that died or drained
 	seq      int
 	refusals map[string]int // how often a dead letter is refused again
-	calm     bool
-	calls    int // ledger calls that get a fault
+	calls    int            // ledger calls that get a fault
 	wait     time.Duration
 }
 

@@ -6,11 +6,12 @@ import (
 	"net"
 	"sync"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/cdc-relay/cdc-relay/decoder"
 	"github.com/cdc-relay/cdc-relay/internal/relay"
 	"github.com/cdc-relay/cdc-relay/replication"
 	"github.com/cdc-relay/cdc-relay/sink"
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 var errDead = errors.New("sim: the process is dead")

@@ -10,8 +10,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/cdc-relay/cdc-relay/internal/sim"
 	"github.com/rs/zerolog"
+
+	"github.com/cdc-relay/cdc-relay/internal/sim"
 )
 
 // shortRun is how many seeds a plain go test plays.
