@@ -1,6 +1,7 @@
 package relay_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -173,9 +174,15 @@ func TestI3_KeepaliveInsideATransactionConfirmsNothing(t *testing.T) {
 		tx := b.commitN(50, "k")
 		// As a walsender may say while it decodes: a position in the transaction that is still on its way.
 		inside := append([]byte{'d', 0, 0, 0, 22}, walsender.PrimaryKeepalive(tx.Commit+8, time.Now(), false)...)
+		b.until(time.Minute, func() error {
+			if len(b.to.Stored()) < 10 {
+				return errors.New("the transaction has not come far")
+			}
+			return nil
+		})
+		b.srv.Keepalive(sim.Slot, true)
+		b.srv.Raw(sim.Slot, inside)
 		for range 20 {
-			b.srv.Keepalive(sim.Slot, true)
-			b.srv.Raw(sim.Slot, inside)
 			b.pass(100 * time.Millisecond)
 			if m := b.db.Mark(); m.LSN >= tx.Commit && m.LSN < tx.End {
 				t.Fatalf("I3: marked %s, inside the transaction that ends at %s", m.LSN, tx.End)
