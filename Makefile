@@ -18,7 +18,7 @@ POSTGRES ?= 14 15 16 17 18
 PKG      ?= ./...
 FLAGS    ?=
 # Where a simulation begins and how many seeds it plays; one seed is replayed by make sim SEED=42.
-SEEDS    ?= 2000
+SEEDS    ?= 4000
 SEED     ?=
 # Fuzzing time for each parser, and for how long the demo runs (0: until Ctrl-C).
 FUZZTIME ?= 30s
@@ -54,7 +54,7 @@ chaos: fetch ## faults between real servers for FOR=10m, then tables and topics 
 		go test -count=1 -timeout 12h -v -run '^TestChaos$$' ./internal/e2e
 
 .PHONY: sim
-sim: ## the seeded simulation; SEEDS=2000 from a random one on, or SEED=42 to replay one a hundred times
+sim: ## the seeded simulation; SEEDS=4000 from a random one on, or SEED=42 to replay one a hundred times
 	@seed='$(SEED)'; [ -n "$$seed" ] || seed=$$(( RANDOM * 100000 + RANDOM ))
 	echo "from seed $$seed on"
 	CDC_RELAY_SIM_SEEDS='$(if $(SEED),1,$(SEEDS))' CDC_RELAY_SIM_SEED="$$seed" \
