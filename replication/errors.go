@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/cdc-relay/cdc-relay/replication/internal/frames"
 )
 
 // What can happen beside the errors of the server itself (*pgconn.PgError). Class says what to do about each.
@@ -19,7 +21,7 @@ var (
 	// ErrNotReading: the server takes nothing from the socket. Connect again.
 	ErrNotReading = errors.New("the server does not read")
 	// ErrProtocol: what arrived is not the protocol. Never skipped (I7).
-	ErrProtocol = errors.New("protocol violation")
+	ErrProtocol = frames.ErrProtocol
 	// ErrFrozen: this process did not run, or did not call, for longer than the server waits for a status. The slot may have
 	// another owner by now, so what was read is not to be used. Connect again.
 	ErrFrozen = errors.New("this process stood still for longer than wal_sender_timeout")

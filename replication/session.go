@@ -12,6 +12,8 @@ import (
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/cdc-relay/cdc-relay/replication/internal/frames"
 )
 
 const (
@@ -53,7 +55,7 @@ func (c *Conn) Start(ctx context.Context, from pglogrepl.LSN) (*Stream, error) {
 	}
 	now := time.Now()
 	s := &Stream{
-		cfg: c.cfg, conn: h.Conn, in: frames{conn: h.Conn}, confirmed: from, seen: from,
+		cfg: c.cfg, conn: h.Conn, in: frames.New(h.Conn), confirmed: from, seen: from,
 		due: now.Add(c.cfg.StatusInterval), wakeup: make(chan struct{}, 1), timer: time.NewTimer(time.Hour),
 	}
 	s.timer.Stop()
@@ -115,7 +117,7 @@ func (s *Stream) untilReady(ctx context.Context) error {
 // message returns the next message of any kind and sends no status meanwhile.
 func (s *Stream) message(ctx context.Context) (typ byte, body []byte, err error) {
 	for {
-		typ, body, ok, err := s.in.next()
+		typ, body, ok, err := s.in.Next()
 		if ok || err != nil {
 			return typ, body, err
 		}
@@ -126,7 +128,7 @@ func (s *Stream) message(ctx context.Context) (typ byte, body []byte, err error)
 		if ctx.Err() != nil {
 			return 0, nil, context.Cause(ctx)
 		}
-		if err := s.in.fill(); err != nil {
+		if err := s.in.Fill(); err != nil {
 			if isTimeout(err) && (ctx.Err() != nil || !deadline.IsZero() && !time.Now().Before(deadline)) {
 				return 0, nil, fmt.Errorf("read: %w", errors.Join(context.Cause(ctx), err))
 			}
@@ -274,13 +276,13 @@ func (s *Stream) write(now time.Time, b []byte, deadline time.Time) error {
 func (s *Stream) lastWords() error {
 	_ = s.conn.SetReadDeadline(time.Now().Add(lastWords))
 	for {
-		typ, body, ok, err := s.in.next()
+		typ, body, ok, err := s.in.Next()
 		switch {
 		case err != nil:
 			return nil //nolint:nilerr // no last words: the caller has its own error
 		case ok && typ == 'E':
 			return serverError(body)
-		case !ok && s.in.fill() != nil:
+		case !ok && s.in.Fill() != nil:
 			return nil //nolint:nilerr // as above
 		}
 	}

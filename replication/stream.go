@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/jackc/pglogrepl"
+
+	"github.com/cdc-relay/cdc-relay/replication/internal/frames"
 )
 
 // Kind says what Next returned.
@@ -33,7 +35,7 @@ type Message struct {
 type Stream struct {
 	cfg  Config
 	conn net.Conn
-	in   frames
+	in   frames.Reader
 	err  error // what ended the stream; every later call returns it
 
 	confirmed pglogrepl.LSN // what each status carries
@@ -75,7 +77,7 @@ func (s *Stream) Next(ctx context.Context) (Message, error) {
 		}
 	}
 	for {
-		typ, body, ok, err := s.in.next()
+		typ, body, ok, err := s.in.Next()
 		switch {
 		case err != nil:
 			return Message{}, s.fail(err)
@@ -100,7 +102,7 @@ func (s *Stream) Next(ctx context.Context) (Message, error) {
 
 // Buffered tells whether Next would return without reading from the connection. Over TLS a message that has arrived may
 // not count yet.
-func (s *Stream) Buffered() bool { return s.err == nil && s.in.whole() }
+func (s *Stream) Buffered() bool { return s.err == nil && s.in.Whole() }
 
 // Wake makes a Next or Wait that is under way, or else the following one, return soon: Next as with a Tick, when no
 // message is at hand. Any goroutine may call it.
@@ -172,7 +174,7 @@ func (s *Stream) fill(ctx context.Context) (tick bool, err error) {
 	if tick, err = s.interrupted(ctx); tick || err != nil {
 		return tick, err
 	}
-	err = s.in.fill()
+	err = s.in.Fill()
 	if err == nil {
 		if err := s.awake(time.Now()); err != nil {
 			return false, err

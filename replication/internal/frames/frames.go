@@ -1,10 +1,16 @@
-package replication
+// Package frames cuts what a Postgres server sends into the messages of its protocol, in place: nothing is copied, and a
+// message lies in the buffer that it was read into (manual, "Message Formats").
+package frames
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 )
+
+// ErrProtocol: what arrived cannot be a message of the protocol.
+var ErrProtocol = errors.New("protocol violation")
 
 const (
 	bufferBytes = 256 << 10 // one read brings at most this much
@@ -14,16 +20,19 @@ const (
 	headerBytes = 5         // type and length
 )
 
-// frames cuts what the server sends into messages of the protocol, in place.
-type frames struct {
+// Reader reads a connection message by message. One goroutine uses it.
+type Reader struct {
 	conn net.Conn
 	buf  []byte
 	r, w int // buf[r:w] has been read and not handed out
 	need int // bytes from r on that make the next message whole, as far as is known
 }
 
-// next returns the next message when it is here as a whole. body is valid until fill.
-func (f *frames) next() (typ byte, body []byte, ok bool, err error) {
+// New returns a reader of conn. Deadlines are the caller's.
+func New(conn net.Conn) Reader { return Reader{conn: conn} }
+
+// Next returns the next message when it is here as a whole. body is valid until Fill. The error is ErrProtocol.
+func (f *Reader) Next() (typ byte, body []byte, ok bool, err error) {
 	b := f.buf[f.r:f.w]
 	if len(b) < headerBytes {
 		f.need = headerBytes
@@ -41,14 +50,14 @@ func (f *frames) next() (typ byte, body []byte, ok bool, err error) {
 	return b[0], b[headerBytes : n+1 : n+1], true, nil
 }
 
-// whole tells whether next would return a message.
-func (f *frames) whole() bool {
+// Whole tells whether Next would return a message.
+func (f *Reader) Whole() bool {
 	b := f.buf[f.r:f.w]
 	return len(b) >= headerBytes && len(b) > int(binary.BigEndian.Uint32(b[1:]))
 }
 
-// fill reads once from the connection, as much as there is. An error that came with bytes is left for the next call.
-func (f *frames) fill() error {
+// Fill reads once from the connection, as much as there is. An error that came with bytes is left for the next call.
+func (f *Reader) Fill() error {
 	f.makeRoom()
 	n, err := f.conn.Read(f.buf[f.w:])
 	f.w += n
@@ -58,7 +67,7 @@ func (f *frames) fill() error {
 	return err
 }
 
-func (f *frames) makeRoom() {
+func (f *Reader) makeRoom() {
 	if f.r == f.w {
 		f.r, f.w = 0, 0
 		if len(f.buf) > keepBytes {
