@@ -275,18 +275,21 @@ func TestStop_SIGTERMDrains(t *testing.T) {
 func TestStop_SecondSignalEndsAtOnce(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
-	for _, c := range []struct {
+	waiting := func(events int) func(relay.Status) error {
+		return func(st relay.Status) error {
+			if got := st.InFlight; got != events {
+				return fmt.Errorf("%d events are in flight, want %d", got, events)
+			}
+			return nil
+		}
+	}
+	for i, c := range []struct {
 		second syscall.Signal
 		code   int
 	}{{syscall.SIGTERM, 143}, {syscall.SIGINT, 130}} {
 		p := s.start("CDC_RELAY_SINK_KAFKA_BROKERS=127.0.0.1:1")
 		s.insert(0, 10, 1)
-		p.is(func(st relay.Status) error {
-			if st.InFlight == 0 {
-				return fmt.Errorf("nothing is in flight")
-			}
-			return nil
-		})
+		p.is(waiting(10 * (i + 1)))
 		p.signal(syscall.SIGTERM)
 		p.says("draining")
 		began := time.Now()
@@ -297,12 +300,7 @@ func TestStop_SecondSignalEndsAtOnce(t *testing.T) {
 		}
 	}
 	p := s.start("CDC_RELAY_SINK_KAFKA_BROKERS=127.0.0.1:1", "CDC_RELAY_DRAIN_TIMEOUT=1s")
-	p.is(func(st relay.Status) error {
-		if st.InFlight == 0 {
-			return fmt.Errorf("nothing is in flight")
-		}
-		return nil
-	})
+	p.is(waiting(20))
 	p.signal(syscall.SIGTERM)
 	p.exits(7, "20 events", s.slot, "were not acknowledged within 1s", "publishes them again")
 }
