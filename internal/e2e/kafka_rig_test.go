@@ -286,9 +286,9 @@ func (r *rig) finish() {
 		}
 		return nil
 	})
-	parked := query[[]string](r.stand, `SELECT coalesce(array_agg(event_id), '{}') FROM cdc_relay.dead_letter WHERE slot = $1`, r.slot)
 	r.relay.says(`"streaming"`)
 	r.relay.drain()
+	parked := query[[]string](r.stand, `SELECT coalesce(array_agg(event_id), '{}') FROM cdc_relay.dead_letter WHERE slot = $1`, r.slot)
 	lines := r.got.end(r.topics...)
 	r.judging.Wait()
 

@@ -110,7 +110,7 @@ func TestI1_LostAnswerOfAMarkIsNoTakeover(t *testing.T) {
 			lose = lose && call != "Write"
 			return f
 		})
-		b.commit("a", "b")
+		b.commit("a", "a")
 		b.holds(2)
 		b.pass(3 * time.Second)
 		last := b.commit("a")
