@@ -70,8 +70,8 @@ func (b batch) producer() int64     { return int64(binary.BigEndian.Uint64(b.raw
 func (b batch) count() int          { return int(int32(binary.BigEndian.Uint32(b.raw[atCount:]))) }
 
 // check compares the checksum: what was torn on the way is read again.
-func (b batch) check(table *crc32.Table) error {
-	if got, want := crc32.Checksum(b.raw[atAttrs:], table), binary.BigEndian.Uint32(b.raw[atCRC:]); got != want {
+func (b batch) check() error {
+	if got, want := castagnoli(b.raw[atAttrs:]), binary.BigEndian.Uint32(b.raw[atCRC:]); got != want {
 		return fmt.Errorf("the checksum of the batch at %d is %08x, it says %08x", b.base, got, want)
 	}
 	return nil
@@ -114,3 +114,5 @@ func (b batch) aborts() bool {
 	key := c.nullable()
 	return !c.bad && len(key) >= 4 && binary.BigEndian.Uint16(key[2:]) == 0
 }
+
+func castagnoli(b []byte) uint32 { return crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)) }

@@ -3,7 +3,6 @@ package fetch
 import (
 	"context"
 	"fmt"
-	"hash/crc32"
 	"time"
 )
 
@@ -133,7 +132,7 @@ func (f *Feed) decode() {
 	if !ok || b.next <= f.next { // all of it was seen: a broker begins with the batch around the offset
 		return
 	}
-	if err := b.check(crc32.MakeTable(crc32.Castagnoli)); err != nil {
+	if err := b.check(); err != nil {
 		if f.torn++; f.torn < 3 {
 			f.current = chunk{}
 			f.reader.rewind(f, f.next)
