@@ -6,13 +6,9 @@ import (
 	"fmt"
 	"math"
 	"time"
-)
 
-// Header is one header of a record.
-type Header struct {
-	Key   string
-	Value []byte
-}
+	"github.com/cdc-relay/cdc-relay/inbox"
+)
 
 // Record is one record. Its bytes belong to all who hold them: read only.
 type Record struct {
@@ -20,7 +16,7 @@ type Record struct {
 	Time    time.Time
 	Key     []byte // nil: null
 	Value   []byte // nil: null
-	Headers []Header
+	Headers []inbox.Header
 	Err     error // it could not be decoded: Value is what stands in the log
 }
 
@@ -45,7 +41,7 @@ func (d *decoder) appendRecords(dst []Record, b batch, from int64) []Record {
 		return append(dst, Record{Offset: max(b.base, from), Time: b.time(0), Value: b.raw, Err: fmt.Errorf("%d records in %d bytes", n, len(body))})
 	}
 	c := cursor{b: body}
-	var headers []Header // of the batch's records, one behind the other
+	var headers []inbox.Header // of the batch's records, one behind the other
 	for i := range n {
 		size := c.varint()
 		raw := c.bytes(int(min(size, math.MaxInt32)))
@@ -64,7 +60,7 @@ func (d *decoder) appendRecords(dst []Record, b batch, from int64) []Record {
 }
 
 // record decodes one. Its headers are cut from the slab given; left is how many records may want some of it.
-func (d *decoder) record(b batch, raw []byte, slab []Header, left int) (Record, []Header, error) {
+func (d *decoder) record(b batch, raw []byte, slab []inbox.Header, left int) (Record, []inbox.Header, error) {
 	c := cursor{b: raw}
 	c.bytes(1) // attributes: none are defined
 	delta := c.varint()
@@ -76,12 +72,12 @@ func (d *decoder) record(b batch, raw []byte, slab []Header, left int) (Record, 
 		return r, slab, errRecord
 	}
 	if n > cap(slab)-len(slab) {
-		slab = make([]Header, 0, n*max(1, min(left, 4096)))
+		slab = make([]inbox.Header, 0, n*max(1, min(left, 4096)))
 	}
 	at := len(slab)
 	for range n {
 		name := c.bytes(int(c.varint()))
-		slab = append(slab, Header{Key: d.name(name), Value: c.nullable()})
+		slab = append(slab, inbox.Header{Key: d.name(name), Value: c.nullable()})
 	}
 	if c.bad {
 		return r, slab[:at], errRecord
