@@ -187,15 +187,15 @@ func (l *lane) single(soft, hard context.Context, m delivery, failed error) erro
 		if attempts >= l.maxAttempts {
 			return l.putAside(soft, hard, m.Message, "attempts", err, attempts)
 		}
-		delay, why := wait, "handler"
+		delay, why := jitter(wait), "handler"
 		if d, ok := inbox.RetryDelay(err); ok {
-			delay, why = d, "retry_after"
+			delay, why = d, "retry_after" // at the earliest
 		} else if panicked := (*inbox.PanicError)(nil); errors.As(err, &panicked) {
 			why = "panic"
 		}
 		l.metrics.Retry(l.consumer, why)
 		l.log.Warn("a message was not handled: trying again", "offset", m.Offset, "id", m.ID, "type", m.Type, "attempt", attempts, "in", delay, "err", err)
-		if !pause(soft, jitter(delay)) {
+		if !pause(soft, delay) {
 			return context.Cause(soft)
 		}
 	}
