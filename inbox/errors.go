@@ -1,7 +1,6 @@
 package inbox
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -86,10 +85,17 @@ type DatabaseError struct {
 func (e *DatabaseError) Error() string { return e.Err.Error() }
 func (e *DatabaseError) Unwrap() error { return e.Err }
 
-// IsInfrastructure tells whether err is about the database, or about the end of the caller's context, and not about the message.
+// endedError says that the caller's context ended before the message was finished.
+type endedError struct{ error }
+
+func (e *endedError) Unwrap() error { return e.error }
+
+// IsInfrastructure tells whether err is about the database, or the end of the context that Process was given, and not about the
+// message. A time-out of the handler's own is about the message.
 func IsInfrastructure(err error) bool {
 	var d *DatabaseError
-	return errors.As(err, &d) || errors.Is(err, ErrFenced) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+	var e *endedError
+	return errors.As(err, &d) || errors.As(err, &e) || errors.Is(err, ErrFenced)
 }
 
 // HaltError means: stop, nothing was written. Going on would lose or double an effect, or a policy says to stop. An operator

@@ -16,6 +16,7 @@ type Store[T any] interface {
 	Places
 	Marks[T]
 	Waiter
+	Maintainer
 }
 
 // Claims remember which events took effect.
@@ -28,8 +29,8 @@ type Claims[T any] interface {
 	// share ids deadlock otherwise. It waits for the transaction of a concurrent copy. A consumer is registered at its first
 	// claim.
 	Claim(ctx context.Context, tx T, consumer string, asks []Ask) ([]Answer, error)
-	// Took notes how long the handler took, with the claim (Options.RecordDuration).
-	Took(ctx context.Context, tx T, consumer string, id UID, took time.Duration) error
+	// Took notes how long the handler took for each of the messages, with their claims (Options.RecordDuration).
+	Took(ctx context.Context, tx T, consumer string, ids []UID, each time.Duration) error
 	// AddAttempts adds delta to the tries of a message, in a transaction of its own, and returns the sum (never below 0).
 	AddAttempts(ctx context.Context, consumer string, id UID, delta int) (int, error)
 	// ClearAttempts forgets the tries of finished messages.
@@ -68,6 +69,8 @@ const (
 type Letters[T any] interface {
 	// AddLetter writes a dead letter, in the transaction that claimed its id. With parkKey later messages of its key are to wait.
 	AddLetter(ctx context.Context, tx T, consumer string, l *Letter, parkKey bool) error
+	// ParkedKeys tells which of the keys are parked, without locking them; Claim answers the same by the way.
+	ParkedKeys(ctx context.Context, tx T, consumer string, keys []UID) ([]bool, error)
 	// ParkBehind locks the key and adds l to those that wait; false when the key was released meanwhile: l is to be processed.
 	ParkBehind(ctx context.Context, tx T, consumer string, l *Letter) (bool, error)
 	// Playable returns what verdicts have made ready for these partitions of a topic (nil: all): of a parked key only its first
@@ -193,4 +196,21 @@ type Waiter interface {
 	// Wait returns when somebody has given a verdict on letters of the consumer, or after the given time at the latest. Stores
 	// that cannot listen wait for that time.
 	Wait(ctx context.Context, consumer string, atMost time.Duration) error
+}
+
+// Maintainer looks after the days of the claims.
+type Maintainer interface {
+	// Maintain makes days ahead, moves stray claims to their day and drops days past the retention, each step in a short
+	// transaction of its own that gives way to others. One process does it at a time; another returns with Busy at once. Call
+	// it each hour; claims do not depend on it, only the disk does.
+	Maintain(ctx context.Context) (Maintained, error)
+}
+
+// Maintained is what Maintain did.
+type Maintained struct {
+	Made    []string // days, like 2026-11-24
+	Moved   int64    // claims of a day that had not been made
+	Dropped []string // days
+	Waiting []string // what could not be done yet, and why
+	Busy    bool     // another process is at it
 }
