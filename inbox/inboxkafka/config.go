@@ -196,6 +196,9 @@ func (c *Config[T]) settings() (*settings, error) {
 		watermarks: c.WatermarkInterval, commits: c.CommitInterval, retries: c.RetryInterval, log: c.Log, metrics: c.Inbox.Metrics,
 		onHalt: c.OnHalt, at: func(string) {},
 	}
+	if c.Inbox.Mode == inbox.ByMark { // a message without an id goes by its position there
+		s.ids = inbox.UsePosition
+	}
 	if s.metrics == nil {
 		s.metrics = inbox.NoMetrics{}
 	}

@@ -41,24 +41,17 @@ type lane struct {
 	cautious int
 }
 
-// delivery is a message on its way through a lane.
-type delivery struct {
-	*inbox.Message
-
-	broken error // it could not be decoded
-}
-
 // run handles messages in order. settled is told, as it goes, how many more from the front need nothing. It returns before all
 // are settled when soft or hard ends, or with a HaltError. Nothing else stops it: it tries again for as long as it takes.
-func (l *lane) run(soft, hard context.Context, messages []delivery, settled func(n int)) error {
+func (l *lane) run(soft, hard context.Context, messages []*inbox.Message, settled func(n int)) error {
 	for len(messages) > 0 {
 		if soft.Err() != nil {
 			return context.Cause(soft)
 		}
 		var n int
 		var err error
-		if batch := l.batchable(messages); len(batch) > 1 {
-			n, err = l.batch(soft, hard, batch)
+		if len(messages) > 1 && l.maxBatch > 1 && l.cautious == 0 {
+			n, err = l.batch(soft, hard, messages[:min(len(messages), l.maxBatch)])
 		} else if err = l.single(soft, hard, messages[0], nil); err == nil {
 			n = 1
 		}
@@ -70,21 +63,6 @@ func (l *lane) run(soft, hard context.Context, messages []delivery, settled func
 		messages = messages[n:]
 	}
 	return nil
-}
-
-// batchable returns the messages from the front that may go in one transaction.
-func (l *lane) batchable(messages []delivery) []*inbox.Message {
-	if l.cautious > 0 || l.maxBatch == 1 {
-		return nil
-	}
-	batch := make([]*inbox.Message, 0, min(len(messages), l.maxBatch))
-	for _, m := range messages[:min(len(messages), l.maxBatch)] {
-		if m.broken != nil {
-			break
-		}
-		batch = append(batch, m.Message)
-	}
-	return batch
 }
 
 // batch handles messages in one transaction. How many are settled it returns also with an error.
@@ -114,14 +92,14 @@ func (l *lane) batch(soft, hard context.Context, messages []*inbox.Message) (int
 			messages = copies(messages)
 		}
 		for _, m := range messages {
-			if err = l.single(soft, hard, delivery{Message: m}, nil); err != nil {
+			if err = l.single(soft, hard, m, nil); err != nil {
 				break
 			}
 			n++
 		}
 		return n, err
 	}
-	if err := l.single(soft, hard, delivery{Message: messages[0]}, err); err != nil {
+	if err := l.single(soft, hard, messages[0], err); err != nil {
 		return n, err
 	}
 	return n + 1, nil
@@ -137,25 +115,21 @@ func copies(messages []*inbox.Message) []*inbox.Message {
 }
 
 func again(m *inbox.Message) *inbox.Message {
-	return &inbox.Message{
-		Topic: m.Topic, Partition: m.Partition, Offset: m.Offset, Key: m.Key, Value: m.Value, Headers: m.Headers, Time: m.Time, Below: m.Below,
-	}
+	fresh := *m
+	return &fresh
 }
 
 // single handles one message until it is settled: handled, known, or put aside. failed is what its handler has said already.
-func (l *lane) single(soft, hard context.Context, m delivery, failed error) error {
-	if m.broken != nil {
-		return l.putAside(soft, hard, m.Message, "undecodable", m.broken, 0)
-	}
+func (l *lane) single(soft, hard context.Context, m *inbox.Message, failed error) error {
 	counted, attempts := false, 0
 	if l.cautious > 0 && failed == nil {
 		var err error
-		if attempts, err = l.count(soft, hard, m.Message, 1); err != nil {
+		if attempts, err = l.count(soft, hard, m, 1); err != nil {
 			return err
 		}
 		counted = attempts > 0
 		if attempts > l.maxAttempts {
-			return l.putAside(soft, hard, m.Message, "crash", fmt.Errorf("the process ended %d times while this message was handled", attempts-1), attempts-1)
+			return l.putAside(soft, hard, m, "crash", fmt.Errorf("the process ended %d times while this message was handled", attempts-1), attempts-1)
 		}
 	}
 	for wait := l.minBackoff; ; wait = min(2*wait, l.maxBackoff) {
@@ -163,7 +137,7 @@ func (l *lane) single(soft, hard context.Context, m delivery, failed error) erro
 		if failed = nil; err == nil {
 			m.Attempt = attempts
 			var outcome inbox.Outcome
-			outcome, err = l.once(soft, hard, &m)
+			m, outcome, err = l.once(soft, hard, m)
 			if err == nil {
 				if l.cautious > 0 && outcome != inbox.Duplicate && outcome != inbox.Expired {
 					l.cautious--
@@ -173,27 +147,24 @@ func (l *lane) single(soft, hard context.Context, m delivery, failed error) erro
 		}
 		if ended(soft, hard) || inbox.IsHalt(err) || errors.Is(err, inbox.ErrFenced) {
 			if counted {
-				l.giveBack(hard, m.Message)
+				l.giveBack(hard, m)
 			}
 			return errors.Join(err, context.Cause(soft))
 		}
 		if !counted {
 			var failure error
-			if attempts, failure = l.count(soft, hard, m.Message, 1); failure != nil {
+			if attempts, failure = l.count(soft, hard, m, 1); failure != nil {
 				return failure
 			}
 		}
 		counted = false
 		if attempts >= l.maxAttempts {
-			return l.putAside(soft, hard, m.Message, "attempts", err, attempts)
+			return l.putAside(soft, hard, m, "attempts", err, attempts)
 		}
-		delay, why := jitter(wait), "handler"
+		delay := jitter(wait)
 		if d, ok := inbox.RetryDelay(err); ok {
-			delay, why = d, "retry_after" // at the earliest
-		} else if panicked := (*inbox.PanicError)(nil); errors.As(err, &panicked) {
-			why = "panic"
+			delay = d // at the earliest
 		}
-		l.metrics.Retry(l.consumer, why)
 		l.log.Warn("a message was not handled: trying again", "offset", m.Offset, "id", m.ID, "type", m.Type, "attempt", attempts, "in", delay, "err", err)
 		if !pause(soft, delay) {
 			return context.Cause(soft)
@@ -201,23 +172,25 @@ func (l *lane) single(soft, hard context.Context, m delivery, failed error) erro
 	}
 }
 
-// once hands the message to the inbox, for as often as the database fails.
-func (l *lane) once(soft, hard context.Context, m *delivery) (outcome inbox.Outcome, err error) {
-	err = l.steady(soft, hard, func() error {
+// once hands the message to the inbox, for as often as the database fails. It returns the message to go on with: another one
+// when the call was left behind with the first.
+func (l *lane) once(soft, hard context.Context, m *inbox.Message) (*inbox.Message, inbox.Outcome, error) {
+	var outcome inbox.Outcome
+	err := l.steady(soft, hard, func() error {
 		var answer inbox.Outcome
-		message := m.Message
+		message := m
 		err := l.watch.call(hard, l.handlerTimeout, func(ctx context.Context) (err error) {
 			answer, err = l.Process(ctx, message)
 			return err
 		})
 		if errors.Is(err, errLeft) {
-			m.Message = again(message)
+			m = again(message)
 			return err
 		}
 		outcome = answer
 		return err
 	})
-	return outcome, err
+	return m, outcome, err
 }
 
 // count adds to the tries of a message that stand in the database; 0 when it has no id to count under.
@@ -246,6 +219,7 @@ func (l *lane) giveBack(hard context.Context, m *inbox.Message) {
 
 func (l *lane) putAside(soft, hard context.Context, m *inbox.Message, reason string, cause error, attempts int) error {
 	l.log.Error("a message is given up", "offset", m.Offset, "id", m.ID, "type", m.Type, "reason", reason, "attempts", attempts, "err", cause)
+	m.Attempt = attempts // it clears the count
 	return l.steady(soft, hard, func() error {
 		_, err := l.DeadLetter(hard, m, reason, cause, attempts)
 		return err
@@ -260,7 +234,6 @@ func (l *lane) steady(soft, hard context.Context, f func() error) error {
 		if err == nil || !errors.As(err, &database) || ended(soft, hard) {
 			return err
 		}
-		l.metrics.Retry(l.consumer, "connection")
 		l.log.Warn("the database failed: trying again", "in", wait, "err", err)
 		if !pause(soft, jitter(wait)) {
 			return context.Cause(soft)

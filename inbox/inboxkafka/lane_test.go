@@ -95,17 +95,17 @@ func newLane(handler func(ctx context.Context, m *inbox.Message) error) (*lane, 
 	return l, s
 }
 
-func deliveries(n int) (ds []delivery) {
+func deliveries(n int) (ds []*inbox.Message) {
 	for i := range n {
-		ds = append(ds, delivery{Message: &inbox.Message{
+		ds = append(ds, &inbox.Message{
 			Topic: "t", Offset: int64(i), Key: []byte("k"), Headers: []inbox.Header{{Key: "event_id", Value: fmt.Append(nil, "e", i)}},
-		}})
+		})
 	}
 	return ds
 }
 
 func (s *scripted) id(offset int) inbox.UID {
-	u, _ := inbox.Identify(deliveries(offset + 1)[offset].Message, inbox.Reject)
+	u, _ := inbox.Identify(deliveries(offset + 1)[offset], inbox.Reject)
 	return u
 }
 
@@ -248,22 +248,6 @@ func TestLane_AShutdownIsNotCounted(t *testing.T) {
 		}
 		if got := s.attempts[s.id(0)]; got != 0 {
 			t.Errorf("%d tries counted, want 0", got)
-		}
-	})
-}
-
-func TestLane_UndecodableRecordsHoldNothingUp(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		l, s := newLane(func(context.Context, *inbox.Message) error { return nil })
-		ds := deliveries(4)
-		ds[2].broken = errors.New("cut short")
-		if err := l.run(t.Context(), t.Context(), ds, func(int) {}); err != nil {
-			t.Fatal(err)
-		}
-		s.want(t, "batch 2, one 3")
-		if !slices.Equal(s.aside, []string{"2 undecodable 0"}) {
-			t.Errorf("put aside %v", s.aside)
 		}
 	})
 }

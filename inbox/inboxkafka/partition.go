@@ -116,7 +116,7 @@ func (p *partition) open(soft, hard context.Context, l *lane) (state inbox.Place
 }
 
 // next returns what is to be done next, and the offset up to which the log is seen thereby.
-func (p *partition) next(soft context.Context, feed *fetch.Feed) ([]delivery, int64, error) {
+func (p *partition) next(soft context.Context, feed *fetch.Feed) ([]*inbox.Message, int64, error) {
 	records, next, err := feed.Next(soft, p.maxBatch)
 	var hole *fetch.HoleError
 	if errors.As(err, &hole) {
@@ -131,12 +131,13 @@ func (p *partition) next(soft context.Context, feed *fetch.Feed) ([]delivery, in
 		return nil, next, err
 	}
 	slab := make([]inbox.Message, len(records))
-	messages := make([]delivery, len(records))
+	messages := make([]*inbox.Message, len(records))
 	for i, r := range records {
 		slab[i] = inbox.Message{
 			Topic: p.place.Topic, Partition: p.place.Partition, Offset: r.Offset, Key: r.Key, Value: r.Value, Headers: r.Headers, Time: r.Time,
 		}
-		messages[i] = delivery{Message: &slab[i], broken: r.Err}
+		slab[i].Undecodable(r.Err)
+		messages[i] = &slab[i]
 	}
 	p.at("read")
 	return messages, next, nil
@@ -165,9 +166,8 @@ func (p *partition) inOrder(soft, hard context.Context, o *opened, l *lane) erro
 
 // item is a message on its way to a worker.
 type item struct {
-	delivery
-
-	ticket progress.Ticket
+	message *inbox.Message
+	ticket  progress.Ticket
 }
 
 // byKey handles messages of different keys side by side, those of a key one after the other.
@@ -180,7 +180,7 @@ func (p *partition) byKey(soft, hard context.Context, o *opened) error {
 		queues[i] = make(chan item, p.maxBatch)
 		l := p.lane(!o.state.Clean)
 		wg.Go(func() {
-			if err := p.worker(soft, hard, queues[i], o.progress, l); err != nil {
+			if err := p.serve(soft, hard, queues[i], o.progress, l); err != nil {
 				halt(err)
 			}
 		})
@@ -206,7 +206,7 @@ func (p *partition) deal(soft context.Context, o *opened, queues []chan item) er
 				after = messages[i+1].Offset
 			}
 			select {
-			case queues[m.worker(len(queues))] <- item{m, o.progress.Add(after)}:
+			case queues[worker(m, len(queues))] <- item{m, o.progress.Add(after)}:
 			case <-soft.Done():
 				return context.Cause(soft)
 			}
@@ -218,19 +218,19 @@ func (p *partition) deal(soft context.Context, o *opened, queues []chan item) er
 }
 
 // worker is the number of the worker of a message's key (FNV-1a); messages without a key have no order.
-func (d delivery) worker(n int) int {
-	if d.Key == nil {
-		return int(d.Offset % int64(n))
+func worker(m *inbox.Message, n int) int {
+	if m.Key == nil {
+		return int(m.Offset % int64(n))
 	}
 	h := uint64(14695981039346656037)
-	for _, b := range d.Key {
+	for _, b := range m.Key {
 		h = (h ^ uint64(b)) * 1099511628211
 	}
 	return int(h % uint64(n))
 }
 
-// worker handles the messages of its keys.
-func (p *partition) worker(soft, hard context.Context, queue <-chan item, tracker *progress.Tracker, l *lane) error {
+// serve handles the messages of a worker's keys.
+func (p *partition) serve(soft, hard context.Context, queue <-chan item, tracker *progress.Tracker, l *lane) error {
 	for {
 		var items []item
 		select {
@@ -247,9 +247,9 @@ func (p *partition) worker(soft, hard context.Context, queue <-chan item, tracke
 				more = false
 			}
 		}
-		messages := make([]delivery, len(items))
+		messages := make([]*inbox.Message, len(items))
 		for i, it := range items {
-			messages[i] = it.delivery
+			messages[i] = it.message
 		}
 		err := l.run(soft, hard, messages, func(n int) {
 			for _, it := range items[:n] {
