@@ -181,6 +181,8 @@ type settings struct {
 	metrics                                              inbox.Metrics
 	onHalt                                               func(topic string, partition int32, err error)
 
+	alone chan struct{} // holds a token while a cautious lane handles a message
+
 	at func(point string) // tests kill the process there
 }
 
@@ -194,7 +196,7 @@ func (c *Config[T]) settings() (*settings, error) {
 		ids: c.Inbox.IDs, workers: c.Workers, maxBatch: c.MaxBatch, maxAttempts: c.MaxAttempts, minBackoff: c.MinBackoff,
 		maxBackoff: c.MaxBackoff, handlerTimeout: c.HandlerTimeout, drainTimeout: c.DrainTimeout, session: c.SessionTimeout,
 		watermarks: c.WatermarkInterval, commits: c.CommitInterval, retries: c.RetryInterval, log: c.Log, metrics: c.Inbox.Metrics,
-		onHalt: c.OnHalt, at: func(string) {},
+		onHalt: c.OnHalt, alone: make(chan struct{}, 1), at: func(string) {},
 	}
 	if c.Inbox.Mode == inbox.ByMark { // a message without an id goes by its position there
 		s.ids = inbox.UsePosition

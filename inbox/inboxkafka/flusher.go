@@ -73,6 +73,7 @@ func (f *flusher) flush(ctx context.Context, clean bool) {
 		f.log.Warn("write the positions", "partitions", len(rows), "err", err)
 		return
 	}
+	f.at("saved")
 	for i, p := range moved {
 		p.saved(rows[i].Watermark)
 	}

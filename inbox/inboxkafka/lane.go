@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/cdc-relay/cdc-relay/inbox"
@@ -122,8 +123,13 @@ func again(m *inbox.Message) *inbox.Message {
 // single handles one message until it is settled: handled, known, or put aside. failed is what its handler has said already.
 func (l *lane) single(soft, hard context.Context, m *inbox.Message, failed error) error {
 	counted, attempts := false, 0
+	release := func() {}
+	defer func() { release() }()
 	if l.cautious > 0 && failed == nil {
 		var err error
+		if release, err = l.onlyOne(soft); err != nil {
+			return err
+		}
 		if attempts, err = l.count(soft, hard, m, 1); err != nil {
 			return err
 		}
@@ -144,6 +150,7 @@ func (l *lane) single(soft, hard context.Context, m *inbox.Message, failed error
 				}
 				return nil
 			}
+			release()
 		}
 		if ended(soft, hard) || inbox.IsHalt(err) || errors.Is(err, inbox.ErrFenced) {
 			if counted {
@@ -169,6 +176,17 @@ func (l *lane) single(soft, hard context.Context, m *inbox.Message, failed error
 		if !pause(soft, delay) {
 			return context.Cause(soft)
 		}
+	}
+}
+
+// onlyOne waits until no other cautious lane of this process handles a message: which one it is that ends the process is known
+// only when it is alone.
+func (l *lane) onlyOne(soft context.Context) (release func(), err error) {
+	select {
+	case l.alone <- struct{}{}:
+		return sync.OnceFunc(func() { <-l.alone }), nil
+	case <-soft.Done():
+		return func() {}, context.Cause(soft)
 	}
 }
 

@@ -36,7 +36,10 @@ func (s *scripted) note(format string, args ...any) {
 }
 
 func (s *scripted) apply(ctx context.Context, m *inbox.Message) (inbox.Outcome, error) {
-	if s.known[m.Offset] {
+	s.mu.Lock()
+	known := s.known[m.Offset]
+	s.mu.Unlock()
+	if known {
 		return inbox.Duplicate, nil
 	}
 	if err := s.handler(ctx, m); err != nil {
@@ -90,6 +93,7 @@ func newLane(handler func(ctx context.Context, m *inbox.Message) error) (*lane, 
 	l := &lane{log: log, settings: &settings{
 		processor: s, store: s, consumer: "c", maxBatch: 10, maxAttempts: 3, minBackoff: 100 * time.Millisecond, maxBackoff: 10 * time.Second,
 		handlerTimeout: time.Minute, metrics: inbox.NoMetrics{}, log: log, at: func(string) {},
+		alone: make(chan struct{}, 1),
 	}}
 	l.watch = watchdog{log: log, grace: time.Second, left: func() { s.note("left") }}
 	return l, s
@@ -230,6 +234,35 @@ func TestLane_AfterAnUncleanEnd(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.want(t, "one 3, one 4, batch 4")
+	})
+}
+
+// Cautious lanes take turns: a message that only was there when another one ended the process is not blamed.
+func TestLane_CautiousLanesTakeTurns(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var underway, most int
+		l, _ := newLane(func(context.Context, *inbox.Message) error {
+			underway++ // racy unless lanes take turns
+			most = max(most, underway)
+			time.Sleep(time.Second)
+			underway--
+			return nil
+		})
+		var wg sync.WaitGroup
+		for i := range 3 {
+			other := *l
+			other.cautious = 5
+			wg.Go(func() {
+				if err := other.run(t.Context(), t.Context(), deliveries(9)[3*i:3*i+3], func(int) {}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if most != 1 {
+			t.Errorf("%d messages at once", most)
+		}
 	})
 }
 

@@ -84,6 +84,7 @@ func (p *partition) own(soft, hard context.Context, partitions int) error {
 	o.feed = p.reader.Add(p.place.Topic, p.place.Partition, start)
 	defer o.feed.Close()
 	p.opened.Store(o)
+	p.at("opened")
 	p.log.Info("a partition is read", "from", start, "kafka", p.hint, "watermark", state.Watermark, "first", state.First, "clean", state.Clean)
 	if p.workers == 1 {
 		return p.inOrder(soft, hard, o, p.lane(!state.Clean))

@@ -82,16 +82,22 @@ func newProducer(t testing.TB, b *testenv.Brokers, opts ...kgo.Opt) *kgo.Client 
 
 // config is that of a quick consumer that writes each event as a row.
 func (w *world) config() Config[pgx.Tx] {
+	c := w.base(w.kafka.Brokers(), w.topic, w.consumer)
+	c.Store = w.store
+	if testing.Verbose() {
+		c.Log = slog.New(slog.NewTextHandler(testWriter{w.t}, nil))
+	}
+	return c
+}
+
+func (w *world) base(brokers []string, topic, consumer string) Config[pgx.Tx] {
 	c := NewConfig[pgx.Tx]()
-	c.Brokers, c.Topics, c.Store, c.Consumer = w.kafka.Brokers(), []string{w.topic}, w.store, w.consumer
+	c.Brokers, c.Topics, c.Consumer = brokers, []string{topic}, consumer
 	c.BatchHandler = insertAll
 	c.MinBackoff, c.MaxBackoff, c.MaxAttempts = 5*time.Millisecond, 50*time.Millisecond, 3
 	c.SessionTimeout, c.WatermarkInterval, c.CommitInterval = 6*time.Second, 50*time.Millisecond, 200*time.Millisecond
 	c.RetryInterval, c.MaxWait = 200*time.Millisecond, 100*time.Millisecond
 	c.Log = slog.New(slog.DiscardHandler)
-	if testing.Verbose() {
-		c.Log = slog.New(slog.NewTextHandler(testWriter{w.t}, nil))
-	}
 	return c
 }
 

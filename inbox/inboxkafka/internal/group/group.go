@@ -81,7 +81,7 @@ var (
 func Run(ctx context.Context, c Config, work Work) error {
 	cg, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
 		ID: c.ID, Brokers: c.Brokers, Dialer: c.Dialer, Topics: c.Topics,
-		GroupBalancers:    []kafka.GroupBalancer{kafka.RoundRobinGroupBalancer{}, kafka.RangeGroupBalancer{}},
+		GroupBalancers:    []kafka.GroupBalancer{balancer{kafka.RoundRobinGroupBalancer{}, ctx, c}, balancer{kafka.RangeGroupBalancer{}, ctx, c}},
 		HeartbeatInterval: c.Heartbeat, SessionTimeout: c.Session, RebalanceTimeout: c.Session,
 		JoinGroupBackoff: backoff, StartOffset: kafka.FirstOffset, Timeout: min(c.Session/2, 5*time.Second),
 	})
@@ -94,6 +94,31 @@ func Run(ctx context.Context, c Config, work Work) error {
 	// The last generation drains while its heartbeat goes on; only then is the group left.
 	<-m.idle
 	return errors.Join(err, cg.Close())
+}
+
+// balancer is one of kafka-go's, that is not led astray by a missing topic: kafka-go knows no partitions at all then, of any
+// topic.
+type balancer struct {
+	kafka.GroupBalancer
+
+	ctx context.Context
+	c   Config
+}
+
+// AssignGroups is called when this member leads the group.
+func (b balancer) AssignGroups(members []kafka.GroupMember, partitions []kafka.Partition) kafka.GroupMemberAssignments {
+	if len(partitions) == 0 {
+		counts, err := b.c.Partitions(b.ctx, b.c.Topics)
+		if err != nil {
+			b.c.Log.Warn("count partitions", "err", err)
+		}
+		for topic, n := range counts {
+			for i := range n {
+				partitions = append(partitions, kafka.Partition{Topic: topic, ID: i})
+			}
+		}
+	}
+	return b.GroupBalancer.AssignGroups(members, partitions)
 }
 
 type member struct {
