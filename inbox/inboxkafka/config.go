@@ -160,9 +160,9 @@ func (c *Config[T]) processor() (*inbox.Processor[T], error) {
 	o := c.Inbox
 	o.Workers = max(1, c.Workers)
 	if c.BatchHandler != nil {
-		return inbox.NewBatchProcessor(c.Store, c.Consumer, c.BatchHandler, o)
+		return inbox.NewBatchProcessor(c.Store, c.Consumer, sifted(c.BatchHandler), o)
 	}
-	return inbox.NewProcessor(c.Store, c.Consumer, c.Handler, o)
+	return inbox.NewProcessor(c.Store, c.Consumer, sifted(c.Handler), o)
 }
 
 // settings are what of a Config its parts need, whatever the transaction's type.

@@ -40,6 +40,7 @@ type lane struct {
 	// cautious is how many more messages that are not known yet go one by one, with the try counted first: after an unclean
 	// end, one of those that were under way may be what ended the process.
 	cautious int
+	sifting  bool // what is known already is passed over first, in batches: it is what the watermark had not reached
 }
 
 // run handles messages in order. settled is told, as it goes, how many more from the front need nothing. It returns before all
@@ -51,7 +52,9 @@ func (l *lane) run(soft, hard context.Context, messages []*inbox.Message, settle
 		}
 		var n int
 		var err error
-		if len(messages) > 1 && l.maxBatch > 1 && l.cautious == 0 {
+		if l.cautious > 0 && l.sifting {
+			n, err = l.sift(soft, hard, messages[:min(len(messages), l.maxBatch)])
+		} else if len(messages) > 1 && l.maxBatch > 1 && l.cautious == 0 {
 			n, err = l.batch(soft, hard, messages[:min(len(messages), l.maxBatch)])
 		} else if err = l.single(soft, hard, messages[0], nil); err == nil {
 			n = 1
@@ -64,6 +67,36 @@ func (l *lane) run(soft, hard context.Context, messages []*inbox.Message, settle
 		messages = messages[n:]
 	}
 	return nil
+}
+
+// sift settles the messages from the front that need no handler, and returns their number.
+func (l *lane) sift(soft, hard context.Context, messages []*inbox.Message) (n int, err error) {
+	ctx := context.WithValue(hard, siftKey{}, true)
+	err = l.steady(soft, hard, func() error {
+		done, err := l.ProcessBatch(ctx, messages[n:])
+		n += len(done)
+		return err
+	})
+	if ended(soft, hard) || inbox.IsHalt(err) {
+		return n, err
+	}
+	l.sifting = err == nil
+	return n, nil
+}
+
+// siftKey marks the context of a call in which no handler may run.
+type siftKey struct{}
+
+var errFresh = errors.New("the message has not been handled yet")
+
+// sifted is h, but in a call that only sifts.
+func sifted[T, M any](h func(context.Context, T, M) error) func(context.Context, T, M) error {
+	return func(ctx context.Context, tx T, m M) error {
+		if ctx.Value(siftKey{}) != nil {
+			return errFresh
+		}
+		return h(ctx, tx, m)
+	}
 }
 
 // batch handles messages in one transaction. How many are settled it returns also with an error.
@@ -145,8 +178,10 @@ func (l *lane) single(soft, hard context.Context, m *inbox.Message, failed error
 			var outcome inbox.Outcome
 			m, outcome, err = l.once(soft, hard, m)
 			if err == nil {
-				if l.cautious > 0 && outcome != inbox.Duplicate && outcome != inbox.Expired {
-					l.cautious--
+				if known := outcome == inbox.Duplicate || outcome == inbox.Expired; known {
+					l.sifting = l.cautious > 0
+				} else {
+					l.cautious = max(0, l.cautious-1)
 				}
 				return nil
 			}

@@ -268,7 +268,7 @@ func (p *partition) serve(soft, hard context.Context, queue <-chan item, tracker
 func (p *partition) lane(unclean bool) *lane {
 	l := &lane{settings: p.settings, log: p.log}
 	if unclean {
-		l.cautious = p.maxBatch
+		l.cautious, l.sifting = p.maxBatch, true
 	}
 	l.watch = watchdog{log: p.log, grace: p.session / 12, left: func() { p.left.Store(true) }}
 	return l
