@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -31,7 +32,12 @@ func main() {
 }
 
 func run(ctx context.Context) error {
-	pool, err := pgxpool.New(ctx, os.Getenv("DATABASE_URL")+"&pool_max_conns=20")
+	config, err := pgxpool.ParseConfig(os.Getenv("DATABASE_URL"))
+	if err != nil {
+		return fmt.Errorf("read DATABASE_URL: %w", err)
+	}
+	config.MaxConns = 20 // the runner wants one for each partition, and three
+	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return fmt.Errorf("open the database: %w", err)
 	}
@@ -49,18 +55,27 @@ func run(ctx context.Context) error {
 	c.Consumer = "billing"
 	c.Store = inboxpgx.New(pool)
 	c.Handler = inbox.NewMux[pgx.Tx]().Handle("Sold", inbox.JSON(bill)).Handler()
+	if os.Getenv("CRASH") != "" {
+		c.Handler = mortal(c.Handler)
+	}
 	return inboxkafka.Run(ctx, c)
 }
-
-// seen counts the messages of this process.
-var seen int
 
 // bill is the handler. What it does with tx, and the note that this event is done, are one transaction.
 func bill(ctx context.Context, tx pgx.Tx, _ *inbox.Message, sold Sold) error {
 	_, err := tx.Exec(ctx, `INSERT INTO bill VALUES (current_date, 1, $1)
 		ON CONFLICT (day) DO UPDATE SET sales = bill.sales + 1, total = bill.total + excluded.total`, sold.Amount)
-	if seen++; seen == 50 && os.Getenv("CRASH") != "" {
-		log.Fatal("billing is killed in the middle of a sale")
-	}
 	return err
+}
+
+// mortal makes a handler end the process at its fiftieth message, between its work and the commit.
+func mortal(h inbox.Handler[pgx.Tx]) inbox.Handler[pgx.Tx] {
+	var seen atomic.Int64
+	return func(ctx context.Context, tx pgx.Tx, m *inbox.Message) error {
+		err := h(ctx, tx, m)
+		if seen.Add(1) == 50 {
+			log.Fatal("billing dies in the middle of a sale")
+		}
+		return err
+	}
 }
