@@ -115,8 +115,11 @@ func (e *encoder) event(i int, ev *Event) {
 		name, value string
 		required    bool
 	}{
-		{"aggregate type", ev.AggregateType, true}, {"aggregate id", ev.AggregateID, true}, {"type", ev.Type, true},
-		{"topic", ev.Topic, false}, {"partition key", ev.PartitionKey, false},
+		{"aggregate type", ev.AggregateType, true},
+		{"aggregate id", ev.AggregateID, true},
+		{"type", ev.Type, true},
+		{"topic", ev.Topic, false},
+		{"partition key", ev.PartitionKey, false},
 	} {
 		if f.required && f.value == "" {
 			wrong(f.name, errEmpty)
