@@ -110,9 +110,9 @@ const (
 type Letter struct {
 	ID       int64 // rises with the order of a key
 	Consumer string
-	UID      UID   // what was claimed
-	Key      UID   // KeyUID of the message; zero: no key
-	Waiting  bool  // never tried: it waits behind a letter of its key
+	UID      UID  // what was claimed
+	Key      UID  // KeyUID of the message; zero: no key
+	Waiting  bool // never tried: it waits behind a letter of its key
 	Verdict  Verdict
 	Reason   string // one word: permanent, attempts, undecodable, no_id, handler, waiting
 	Error    string // for people

@@ -59,15 +59,13 @@ func effects(t *testing.T, pool *pgxpool.Pool) []string {
 
 func TestStore(t *testing.T) {
 	t.Parallel()
-	for _, version := range []string{"14", "18"} {
+	for _, version := range []string{"14", "15", "16", "17", "18"} {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
-			inboxtest.RunStore(t, func(t *testing.T) inboxtest.Fixture[pgx.Tx] {
-				pool, store, _ := open(t, version)
-				return inboxtest.Fixture[pgx.Tx]{
-					Store: store, Apply: apply,
-					Effects: func(t *testing.T) []string { return effects(t, pool) },
-				}
+			pool, store, _ := open(t, version)
+			inboxtest.RunStore(t, inboxtest.Fixture[pgx.Tx]{
+				Store: store, Apply: apply,
+				Effects: func(t *testing.T) []string { return effects(t, pool) },
 			})
 		})
 	}

@@ -41,7 +41,7 @@ func (b *bed[T]) parked(o inbox.Options) (*inbox.Processor[T], *picky[T], []*inb
 
 func (b *bed[T]) playable() []inbox.Playable {
 	b.Helper()
-	out, err := b.f.Store.Playable(b.Context(), consumer, "orders", []int32{0, 7}, 10)
+	out, err := b.f.Store.Playable(b.Context(), b.consumer, "orders", []int32{0, 7}, 10)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -50,7 +50,7 @@ func (b *bed[T]) playable() []inbox.Playable {
 
 func (b *bed[T]) judge(id int64, v inbox.Verdict) {
 	b.Helper()
-	if n, err := b.f.Store.Judge(b.Context(), consumer, []int64{id}, v); err != nil || n != 1 {
+	if n, err := b.f.Store.Judge(b.Context(), b.consumer, []int64{id}, v); err != nil || n != 1 {
 		b.Fatalf("judge %d: %d, %v", id, n, err)
 	}
 }
@@ -58,7 +58,7 @@ func (b *bed[T]) judge(id int64, v inbox.Verdict) {
 // letters returns the ids of all letters in order.
 func (b *bed[T]) letters() (ids []int64) {
 	b.Helper()
-	all, err := b.f.Store.ListLetters(b.Context(), consumer, inbox.LetterFilter{}, 100)
+	all, err := b.f.Store.ListLetters(b.Context(), b.consumer, inbox.LetterFilter{}, 100)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -127,7 +127,7 @@ func (b *bed[T]) letterKeepsAll() {
 	l := all[0]
 	g := &l.Message
 	id, _ := inbox.ParseUID(m.ID)
-	if l.UID != id || l.Consumer != consumer || l.Reason != "attempts" || l.Attempts != 5 || l.Waiting || l.Verdict != inbox.NoVerdict || !strings.HasPrefix(l.Error, "bad ") {
+	if l.UID != id || l.Consumer != b.consumer || l.Reason != "attempts" || l.Attempts != 5 || l.Waiting || l.Verdict != inbox.NoVerdict || !strings.HasPrefix(l.Error, "bad ") {
 		b.Errorf("letter %+v", l)
 	}
 	if g.Topic != m.Topic || g.Partition != 7 || g.Offset != 4711 || g.Key == nil || len(g.Key) != 0 || g.Value != nil || !g.Time.Equal(m.Time) {
@@ -183,7 +183,7 @@ func (b *bed[T]) playFails() {
 	if got := b.playable(); len(got) != 0 {
 		b.Errorf("after a failed play %v is to be played", got)
 	}
-	all, err := b.f.Store.ListLetters(b.Context(), consumer, inbox.LetterFilter{IDs: ids[:1]}, 1)
+	all, err := b.f.Store.ListLetters(b.Context(), b.consumer, inbox.LetterFilter{IDs: ids[:1]}, 1)
 	if err != nil || len(all) != 1 || all[0].Attempts != 2 || all[0].Error != "poison" {
 		b.Errorf("after a failed play: %+v, %v", all, err)
 	}
@@ -209,17 +209,17 @@ func (b *bed[T]) playThatKills() {
 	_, _, _ = b.parked(inbox.Options{})
 	id := b.letters()[0]
 	b.judge(id, inbox.Retry)
-	if err := b.f.Store.BeginPlay(b.Context(), consumer, id); err != nil { // and then the process is gone
+	if err := b.f.Store.BeginPlay(b.Context(), b.consumer, id); err != nil { // and then the process is gone
 		b.Fatal(err)
 	}
 	if got := b.playable(); len(got) != 0 {
 		b.Errorf("%v is to be played again", got)
 	}
-	all, err := b.f.Store.ListLetters(b.Context(), consumer, inbox.LetterFilter{IDs: []int64{id}}, 1)
+	all, err := b.f.Store.ListLetters(b.Context(), b.consumer, inbox.LetterFilter{IDs: []int64{id}}, 1)
 	if err != nil || len(all) != 1 || all[0].Attempts != 2 || !strings.Contains(all[0].Error, "no result came back") {
 		b.Errorf("%+v, %v", all, err)
 	}
-	if err := b.f.Store.EndPlay(b.Context(), consumer, id, "database away", true); err != nil { // or the database was
+	if err := b.f.Store.EndPlay(b.Context(), b.consumer, id, "database away", true); err != nil { // or the database was
 		b.Fatal(err)
 	}
 	if got := b.playable(); len(got) != 1 {
@@ -240,7 +240,7 @@ func (b *bed[T]) playTwice() {
 		b.Errorf("played twice: %v, %v", o, err)
 	}
 	if err := b.f.Store.Tx(b.Context(), func(ctx context.Context, tx T) error {
-		_, err := b.f.Store.TakeLetter(ctx, tx, consumer, last)
+		_, err := b.f.Store.TakeLetter(ctx, tx, b.consumer, last)
 		return err
 	}); !errors.Is(err, inbox.ErrGone) {
 		b.Errorf("a letter was taken before the one it waits for: %v", err)

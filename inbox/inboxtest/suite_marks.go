@@ -80,9 +80,9 @@ func (b *bed[T]) refused(p *inbox.Processor[T], m *inbox.Message, want error) {
 	}
 }
 
-// What the mark cannot judge stops the consumer, and writes nothing.
+// What the mark cannot judge stops the b.consumer, and writes nothing.
 func (b *bed[T]) markRefuses() {
-	if _, err := inbox.NewProcessor(b.f.Store, consumer, b.apply, inbox.Options{Mode: inbox.ByMark, Workers: 2}); !inbox.IsHalt(err) || !errors.Is(err, inbox.ErrWorkers) {
+	if _, err := inbox.NewProcessor(b.f.Store, b.consumer, b.apply, inbox.Options{Mode: inbox.ByMark, Workers: 2}); !inbox.IsHalt(err) || !errors.Is(err, inbox.ErrWorkers) {
 		b.Errorf("several workers: %v", err)
 	}
 	strict := b.processor(b.apply, inbox.Options{Mode: inbox.ByMark})
@@ -96,7 +96,7 @@ func (b *bed[T]) markRefuses() {
 	stranger := positioned("t:1", 20, 0, "k")
 	b.refused(strict, stranger, inbox.ErrUnknownSource)
 	b.refused(b.byMark(b.apply), stranger, inbox.ErrUnknownSource) // AcceptFirst is for the first
-	if err := b.f.Store.Announce(b.Context(), consumer, "orders", "t:1"); err != nil {
+	if err := b.f.Store.Announce(b.Context(), b.consumer, "orders", "t:1"); err != nil {
 		b.Fatal(err)
 	}
 	b.want(strict, stranger, inbox.Processed)
@@ -172,7 +172,7 @@ func (b *bed[T]) markPartitions() {
 	if err := p.CheckTopic(b.Context(), "orders", 8); !inbox.IsHalt(err) || !errors.Is(err, inbox.ErrPartitionCount) {
 		b.Errorf("8 partitions after 6: %v", err)
 	}
-	if n, err := b.f.Store.Partitions(b.Context(), consumer, "orders", 8, true); err != nil || n != 8 {
+	if n, err := b.f.Store.Partitions(b.Context(), b.consumer, "orders", 8, true); err != nil || n != 8 {
 		b.Errorf("accept: %d, %v", n, err)
 	}
 	if err := p.CheckTopic(b.Context(), "orders", 8); err != nil {
