@@ -2,7 +2,9 @@ package inboxpgx_test
 
 import (
 	"context"
+	"errors"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -69,4 +71,14 @@ func TestStore(t *testing.T) {
 			})
 		})
 	}
+}
+
+func eventually(t *testing.T, timeout time.Duration, what string, check func() bool) {
+	t.Helper()
+	testenv.Eventually(t, timeout, func() error {
+		if !check() {
+			return errors.New(what)
+		}
+		return nil
+	})
 }
