@@ -33,6 +33,9 @@ type world struct {
 	producer *kgo.Client
 	sent     map[string]int // events for each key
 	lsn      uint64
+
+	stop    func()               // of the consumer under test
+	restart func(between func()) // stops it, and starts it again
 }
 
 func newWorld(t testing.TB, partitions int) *world {
