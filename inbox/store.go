@@ -86,6 +86,12 @@ type Letters[T any] interface {
 	// EndPlay files a failed play: why, and whether the verdict Retry is put back because the database, not the handler, failed
 	// (the try is not counted then).
 	EndPlay(ctx context.Context, consumer string, id int64, why string, again bool) error
+	// ListLetters returns letters, oldest first, at most limit. An empty consumer means all.
+	ListLetters(ctx context.Context, consumer string, f LetterFilter, limit int) ([]Letter, error)
+	// Judge gives a verdict on letters and announces it; their number is returned. Retry of a letter whose key is parked means the
+	// first letter of that key: nothing is played out of order. Drop means the letter itself. The owner of the partition acts on
+	// verdicts, because only it has the handler.
+	Judge(ctx context.Context, consumer string, ids []int64, v Verdict) (int, error)
 	// CountLetters returns the number of dead letters and of those that wait behind one.
 	CountLetters(ctx context.Context, consumer string) (dead, waiting int, err error)
 }
@@ -103,15 +109,23 @@ const (
 // Letter is a message that was put aside, whole.
 type Letter struct {
 	ID       int64 // rises with the order of a key
-	UID      UID   // what was claimed
-	Key      UID   // KeyUID of the message; zero: no key
-	Waiting  bool  // never tried: it waits behind a letter of its key
+	Consumer string
+	UID      UID  // what was claimed
+	Key      UID  // KeyUID of the message; zero: no key
+	Waiting  bool // never tried: it waits behind a letter of its key
 	Verdict  Verdict
 	Reason   string // one word: permanent, attempts, undecodable, no_id, handler, waiting
 	Error    string // for people
 	Attempts int
 	Created  time.Time
 	Message  Message
+}
+
+// LetterFilter narrows ListLetters; zero fields match all.
+type LetterFilter struct {
+	IDs   []int64
+	Topic string
+	Key   []byte // nil: any
 }
 
 // Playable is a letter that is to be played or dropped.

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/cdc-relay/cdc-relay/inbox"
@@ -92,14 +93,10 @@ func (h handle) Tx(ctx context.Context, f func(ctx context.Context, tx *sql.Tx) 
 }
 
 // failedBefore tells whether COMMIT found a transaction that had failed. Each driver has its own words for that: lib/pq's
-// ErrCouldNotCompleteTx, pgx's ErrTxCommitRollback.
+// ErrInFailedTransaction, pgx's ErrTxCommitRollback. Neither is imported here.
 func failedBefore(err error) bool {
-	for _, text := range []string{"pq: Could not complete operation in a failed transaction", "commit unexpectedly resulted in rollback"} {
-		if err.Error() == text {
-			return true
-		}
-	}
-	return false
+	text := strings.ToLower(err.Error())
+	return strings.Contains(text, "in a failed transaction") || strings.Contains(text, "commit unexpectedly resulted in rollback")
 }
 
 // querier is database/sql as pgstore wants it.

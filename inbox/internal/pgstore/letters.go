@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/cdc-relay/cdc-relay/inbox"
 )
@@ -205,42 +204,4 @@ func (s *Store[T]) TakeLetter(ctx context.Context, tx T, consumer string, id int
 	// The claim of before may have gone with its day; a copy of the event must not be fresh for it.
 	_, err = Claim(ctx, q, consumer, []inbox.Ask{{ID: l.UID}})
 	return l, err
-}
-
-// letterColumns are what scanLetter reads.
-const letterColumns = `id, uid::text, queue::text, waiting, verdict, topic, partition::bigint, record_offset, key, value, headers, record_time, reason, error, attempts::bigint, created_at`
-
-func scanLetter(scan func(...any) error) (*inbox.Letter, error) {
-	var l inbox.Letter
-	var uid string
-	var queue, verdict *string
-	var partition, attempts int64
-	var headers []byte
-	var when *time.Time
-	m := &l.Message
-	err := scan(&l.ID, &uid, &queue, &l.Waiting, &verdict, &m.Topic, &partition, &m.Offset, &m.Key, &m.Value, &headers, &when, &l.Reason, &l.Error, &attempts, &l.Created)
-	if err != nil {
-		return nil, err
-	}
-	l.UID, _ = inbox.ParseUID(uid)
-	if queue != nil {
-		l.Key, _ = inbox.ParseUID(*queue)
-	}
-	if verdict != nil {
-		l.Verdict = inbox.Verdict(*verdict)
-	}
-	if when != nil {
-		m.Time = *when
-	}
-	m.Partition, l.Attempts = int32(partition), int(attempts)
-	m.Headers, err = unpackHeaders(headers)
-	return &l, err
-}
-
-// CountLetters is that of inbox.Letters.
-func (s *Store[T]) CountLetters(ctx context.Context, consumer string) (dead, waiting int, err error) {
-	var d, w int64
-	err = s.d.Auto().Query(ctx, `SELECT count(*) FILTER (WHERE NOT waiting), count(*) FILTER (WHERE waiting) FROM cdc_inbox.dead_letter
-		WHERE consumer = (SELECT id FROM cdc_inbox.consumer WHERE name = $1)`, []any{consumer}, func(scan func(...any) error) error { return scan(&d, &w) })
-	return int(d), int(w), Fail("count dead letters", err)
 }

@@ -1,0 +1,194 @@
+package inboxtest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/cdc-relay/cdc-relay/inbox"
+)
+
+func (s *Store) insert(consumer string, l *inbox.Letter, queue bool) {
+	kept := *l
+	s.now.lastID++
+	kept.ID, kept.Consumer, kept.Created = s.now.lastID, consumer, time.Now()
+	if queue {
+		s.now.queued[kept.ID] = true
+	} else {
+		kept.Key = inbox.UID{}
+	}
+	s.now.letters = append(s.now.letters, kept)
+}
+
+// AddLetter is that of inbox.Letters.
+func (s *Store) AddLetter(_ context.Context, _ *Tx, consumer string, l *inbox.Letter, parkKey bool) error {
+	if parkKey {
+		s.now.parked[who{consumer, l.Key}] = true
+	}
+	s.insert(consumer, l, parkKey)
+	return nil
+}
+
+// ParkedKeys is that of inbox.Letters.
+func (s *Store) ParkedKeys(_ context.Context, _ *Tx, consumer string, keys []inbox.UID) ([]bool, error) {
+	out := make([]bool, len(keys))
+	for i, k := range keys {
+		out[i] = s.now.parked[who{consumer, k}]
+	}
+	return out, nil
+}
+
+// ParkBehind is that of inbox.Letters.
+func (s *Store) ParkBehind(_ context.Context, _ *Tx, consumer string, l *inbox.Letter) (bool, error) {
+	if !s.now.parked[who{consumer, l.Key}] {
+		return false, nil
+	}
+	s.insert(consumer, l, true)
+	return true, nil
+}
+
+// find returns the index of a letter of the consumer, or -1.
+func (s *Store) find(consumer string, id int64) int {
+	return slices.IndexFunc(s.now.letters, func(l inbox.Letter) bool { return l.ID == id && l.Consumer == consumer })
+}
+
+// head returns the first letter of the queue that l belongs to, or its own id.
+func (s *Store) head(l *inbox.Letter) int64 {
+	if !s.now.queued[l.ID] {
+		return l.ID
+	}
+	for i := range s.now.letters {
+		if b := &s.now.letters[i]; b.Consumer == l.Consumer && b.Key == l.Key && s.now.queued[b.ID] {
+			return b.ID
+		}
+	}
+	return l.ID
+}
+
+// Playable is that of inbox.Letters.
+func (s *Store) Playable(ctx context.Context, consumer, topic string, partitions []int32, limit int) (out []inbox.Playable, err error) {
+	err = s.auto(ctx, func() error {
+		for i := range s.now.letters {
+			l := &s.now.letters[i]
+			if l.Consumer != consumer || l.Message.Topic != topic || partitions != nil && !slices.Contains(partitions, l.Message.Partition) ||
+				l.Verdict == inbox.NoVerdict && !l.Waiting || s.head(l) != l.ID || len(out) == limit {
+				continue
+			}
+			out = append(out, inbox.Playable{ID: l.ID, Topic: topic, Partition: l.Message.Partition, Drop: l.Verdict == inbox.Drop})
+		}
+		return nil
+	})
+	return out, err
+}
+
+func gone(id int64) error { return fmt.Errorf("play dead letter %d: %w", id, inbox.ErrGone) }
+
+// BeginPlay is that of inbox.Letters.
+func (s *Store) BeginPlay(ctx context.Context, consumer string, id int64) error {
+	return s.auto(ctx, func() error {
+		i := s.find(consumer, id)
+		if i < 0 {
+			return gone(id)
+		}
+		l := &s.now.letters[i]
+		if l.Verdict != inbox.Retry && (!l.Waiting || l.Verdict != inbox.NoVerdict) {
+			return gone(id)
+		}
+		l.Verdict, l.Waiting, l.Error = inbox.NoVerdict, false, "it was played, and no result came back"
+		l.Attempts++
+		return nil
+	})
+}
+
+// TakeLetter is that of inbox.Letters.
+func (s *Store) TakeLetter(_ context.Context, _ *Tx, consumer string, id int64) (*inbox.Letter, error) {
+	i := s.find(consumer, id)
+	if i < 0 || s.head(&s.now.letters[i]) != id {
+		return nil, gone(id)
+	}
+	l := s.now.letters[i]
+	queued := s.now.queued[id]
+	s.now.letters = slices.Delete(s.now.letters, i, i+1)
+	delete(s.now.queued, id)
+	s.now.claims[who{consumer, l.UID}] = 0
+	more := slices.ContainsFunc(s.now.letters, func(b inbox.Letter) bool {
+		return b.Consumer == consumer && b.Key == l.Key && s.now.queued[b.ID]
+	})
+	if queued && !more {
+		delete(s.now.parked, who{consumer, l.Key})
+	}
+	return &l, s.at(AfterClaim)
+}
+
+// EndPlay is that of inbox.Letters.
+func (s *Store) EndPlay(ctx context.Context, consumer string, id int64, why string, again bool) error {
+	return s.auto(ctx, func() error {
+		i := s.find(consumer, id)
+		if i < 0 {
+			return nil
+		}
+		l := &s.now.letters[i]
+		l.Error = why
+		if again {
+			l.Attempts--
+			l.Verdict = inbox.Retry
+		} else if l.Reason == "waiting" {
+			l.Reason = "handler"
+		}
+		return nil
+	})
+}
+
+// ListLetters is that of inbox.Letters.
+func (s *Store) ListLetters(ctx context.Context, consumer string, f inbox.LetterFilter, limit int) (out []inbox.Letter, err error) {
+	err = s.auto(ctx, func() error {
+		for _, l := range s.now.letters {
+			if (consumer == "" || l.Consumer == consumer) && (f.IDs == nil || slices.Contains(f.IDs, l.ID)) && (f.Topic == "" || l.Message.Topic == f.Topic) &&
+				(f.Key == nil || bytes.Equal(f.Key, l.Message.Key)) && len(out) < limit {
+				out = append(out, l)
+			}
+		}
+		return nil
+	})
+	return out, err
+}
+
+// Judge is that of inbox.Letters.
+func (s *Store) Judge(ctx context.Context, consumer string, ids []int64, v inbox.Verdict) (n int, err error) {
+	err = s.auto(ctx, func() error {
+		meant := map[int64]bool{}
+		for _, id := range ids {
+			if i := s.find(consumer, id); i >= 0 && v == inbox.Retry {
+				meant[s.head(&s.now.letters[i])] = true
+			} else if i >= 0 {
+				meant[id] = true
+			}
+		}
+		for id := range meant {
+			s.now.letters[s.find(consumer, id)].Verdict = v
+		}
+		n = len(meant)
+		return nil
+	})
+	return n, err
+}
+
+// CountLetters is that of inbox.Letters.
+func (s *Store) CountLetters(ctx context.Context, consumer string) (dead, waiting int, err error) {
+	err = s.auto(ctx, func() error {
+		for _, l := range s.now.letters {
+			if l.Consumer != consumer {
+				continue
+			}
+			if l.Waiting {
+				waiting++
+			} else {
+				dead++
+			}
+		}
+		return nil
+	})
+	return dead, waiting, err
+}
