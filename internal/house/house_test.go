@@ -41,18 +41,22 @@ func TestArrows(t *testing.T) {
 	t.Parallel()
 	own := func(pkg string) string { return module + "/" + pkg }
 	for pkg, allowed := range map[string][]string{
-		"record":         {"record/"},
-		"decoder":        {"record"},
-		"replication":    {"replication/"},
-		"checkpoint":     {},
-		"sink":           {"decoder", "record"},
-		"sink/lanes":     {"sink", "decoder", "record"},
-		"sink/line":      {"sink", "decoder", "record"},
-		"sink/stdout":    {"sink", "sink/lanes", "sink/line", "decoder", "record"},
-		"sink/file":      {"sink", "sink/lanes", "sink/line", "decoder", "record"},
-		"sink/kafka":     {"sink", "sink/kafka/", "decoder", "record"},
-		"migrations":     {},
-		"internal/admin": {},
+		"record":                             {"record/"},
+		"decoder":                            {"record"},
+		"replication":                        {"replication/"},
+		"checkpoint":                         {},
+		"sink":                               {"decoder", "record"},
+		"sink/lanes":                         {"sink", "decoder", "record"},
+		"sink/line":                          {"sink", "decoder", "record"},
+		"sink/stdout":                        {"sink", "sink/lanes", "sink/line", "decoder", "record"},
+		"sink/file":                          {"sink", "sink/lanes", "sink/line", "decoder", "record"},
+		"sink/kafka":                         {"sink", "sink/kafka/", "decoder", "record"},
+		"migrations":                         {},
+		"inbox/inboxkafka":                   {"inbox", "inbox/inboxkafka/internal/"},
+		"inbox/inboxkafka/internal/fetch":    {"inbox"},
+		"inbox/inboxkafka/internal/group":    {},
+		"inbox/inboxkafka/internal/progress": {},
+		"internal/admin":                     {},
 	} {
 		for _, dep := range deps(t, own(pkg)) {
 			rest, ours := strings.CutPrefix(dep, module+"/")
@@ -165,5 +169,20 @@ func walk(t *testing.T, visit func(path string, text []byte)) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// The runner needs Kafka's library, and neither a driver nor the relay: who runs it with database/sql carries no pgx.
+func TestRunnerNeedsKafkaOnly(t *testing.T) {
+	t.Parallel()
+	for _, dep := range deps(t, module+"/inbox/inboxkafka") {
+		if !strings.Contains(strings.Split(dep, "/")[0], ".") || strings.HasPrefix(dep, module+"/inbox") {
+			continue
+		}
+		if !slices.ContainsFunc([]string{"github.com/segmentio/kafka-go", "github.com/klauspost/compress", "github.com/pierrec/lz4", "golang.org/x/"}, func(p string) bool {
+			return strings.HasPrefix(dep, p)
+		}) {
+			t.Errorf("inbox/inboxkafka depends on %s", dep)
+		}
 	}
 }
