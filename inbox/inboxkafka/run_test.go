@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -335,35 +334,4 @@ func TestRun_TheDatabaseGoesAway(t *testing.T) {
 	if got := w.query("SELECT (SELECT count(*) FROM cdc_inbox.dead_letter) || ' ' || (SELECT count(*) FROM cdc_inbox.attempt)"); got != "0 0" {
 		t.Errorf("dead letters and counted attempts: %s", got)
 	}
-}
-
-// A topic that keeps records for longer than the inbox keeps claims is warned of.
-func TestRun_WarnsOfATopicThatKeepsLonger(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, 1)
-	w.topic = w.kafka.Topic(t, 1, "retention.ms=-1")
-	warned := make(chan string, 100)
-	c := w.config()
-	c.Log = slog.New(slog.NewTextHandler(lines(warned), nil))
-	w.start(c)
-	for deadline := time.After(20 * time.Second); ; {
-		select {
-		case line := <-warned:
-			if strings.Contains(line, "level=WARN") && strings.Contains(line, "keeps records for longer") && strings.Contains(line, w.topic) {
-				return
-			}
-		case <-deadline:
-			t.Fatal("no warning")
-		}
-	}
-}
-
-type lines chan string
-
-func (l lines) Write(b []byte) (int, error) {
-	select {
-	case l <- string(b):
-	default:
-	}
-	return len(b), nil
 }
