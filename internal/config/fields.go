@@ -149,6 +149,15 @@ func databaseRows() []Field {
 			at: func(c *Config, _ int) any { return &c.Migrate.RelayRole },
 		},
 		{
+			Path: "inbox.url", Secret: true, Unset: "`database.url`", Example: "postgres://billing@localhost:5432/billing",
+			Doc: "A consumer's database, for the verbs of `inbox`: the owner of schema `cdc_inbox` migrates, any role that was granted it may do the rest.",
+			at:  func(c *Config, _ int) any { return &c.Inbox.URL },
+		},
+		{
+			Path: "inbox.password", Secret: true, Unset: "the one in `inbox.url`", Doc: "Its password; wins over the one in the URL.",
+			at: func(c *Config, _ int) any { return &c.Inbox.Password },
+		},
+		{
 			Path: "replication.slot", Default: DefaultSlot, Doc: "Replication slot, unique in the whole cluster; lower case letters, digits and `_`, 63 at most.",
 			at: func(c *Config, _ int) any { return &c.Replication.Slot },
 		},
