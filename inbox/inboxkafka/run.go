@@ -71,10 +71,7 @@ const watchInterval = 2 * time.Second
 
 // work owns an assignment for one generation.
 func (r *runner) work(soft, hard context.Context, a *group.Assignment) {
-	counts, err := r.count(hard, r.topics)
-	if err != nil {
-		r.log.Warn("count partitions", "err", err)
-	}
+	counts := r.counted(soft)
 	all := make([]*partition, 0, len(a.Partitions))
 	for _, p := range a.Partitions {
 		all = append(all, newPartition(r.settings, r.reader, p, a.Generation))
@@ -87,7 +84,8 @@ func (r *runner) work(soft, hard context.Context, a *group.Assignment) {
 	for _, p := range all {
 		own, fence := context.WithCancelCause(soft)
 		p.fence = fence
-		work.Go(func() { p.run(own, hard, counts[p.place.Topic]) })
+		n := max(counts[p.place.Topic], int(p.place.Partition)+1) // what Kafka says may be a moment old
+		work.Go(func() { p.run(own, hard, n) })
 	}
 	side.Go(func() { f.run(aside) })
 	work.Go(func() { p.run(soft, hard) })
@@ -95,6 +93,20 @@ func (r *runner) work(soft, hard context.Context, a *group.Assignment) {
 	stop()
 	side.Wait()
 	f.last(hard)
+}
+
+// counted is count, for as often as it takes.
+func (r *runner) counted(soft context.Context) map[string]int {
+	for {
+		n, err := r.count(soft, r.topics)
+		if err == nil {
+			return n
+		}
+		r.log.Warn("count partitions: trying again", "err", err)
+		if !pause(soft, r.minBackoff) {
+			return nil
+		}
+	}
 }
 
 // count counts the partitions of topics; a missing topic has none.
