@@ -131,6 +131,15 @@ func (m *Message) Decode() error {
 	return m.err
 }
 
+// Undecodable says that the transport could not decode the message: Value is what it found. Process puts such a message aside as a
+// dead letter. Call it instead of Decode; nil is no error and does nothing.
+func (m *Message) Undecodable(err error) {
+	if err == nil {
+		return
+	}
+	m.decoded, m.err = true, err
+}
+
 // fields are the headers of interest, the first of each name.
 type fields struct {
 	eventID, ceID, id                string

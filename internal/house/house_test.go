@@ -58,6 +58,11 @@ func TestArrows(t *testing.T) {
 		"outbox/outboxpgx":  {"outbox"},
 		"outbox/outboxsql":  {"outbox"},
 		"outbox/outboxotel": {},
+
+		"inbox/inboxkafka":                   {"inbox", "inbox/inboxkafka/internal/"},
+		"inbox/inboxkafka/internal/fetch":    {"inbox"},
+		"inbox/inboxkafka/internal/group":    {},
+		"inbox/inboxkafka/internal/progress": {},
 	} {
 		for _, dep := range deps(t, own(pkg)) {
 			rest, ours := strings.CutPrefix(dep, module+"/")
@@ -207,5 +212,20 @@ func walk(t *testing.T, visit func(path string, text []byte)) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// The runner needs Kafka's library, and neither a driver nor the relay: who runs it with database/sql carries no pgx.
+func TestRunnerNeedsKafkaOnly(t *testing.T) {
+	t.Parallel()
+	for _, dep := range deps(t, module+"/inbox/inboxkafka") {
+		if !strings.Contains(strings.Split(dep, "/")[0], ".") || strings.HasPrefix(dep, module+"/inbox") {
+			continue
+		}
+		if !slices.ContainsFunc([]string{"github.com/segmentio/kafka-go", "github.com/klauspost/compress", "github.com/pierrec/lz4", "golang.org/x/"}, func(p string) bool {
+			return strings.HasPrefix(dep, p)
+		}) {
+			t.Errorf("inbox/inboxkafka depends on %s", dep)
+		}
 	}
 }
