@@ -6,6 +6,13 @@ import (
 	"strings"
 )
 
+// What can be wrong with a logical message of ours.
+var (
+	errMessage          = errors.New("message is not in the form that cdc_relay.emit_message gives it: somebody wrote it by hand")
+	errNotTransactional = errors.New("message is not transactional, so it stands outside of the order of commits and outlives a rollback:" +
+		" write events by cdc_relay.emit_message, or by pg_logical_emit_message(true, ...)")
+)
+
 // ErrFull is returned by Decode when the block is full (Full): Take first, then give the same message again.
 var ErrFull = errors.New("decode: block is full: take its events first")
 

@@ -9,7 +9,7 @@ import (
 )
 
 // Position places an event in the WAL: the commit LSN of its transaction (final_lsn of Begin, never the end LSN) and its
-// index among the inserts that the slot sends in that transaction, from 0 (I3). Positions rise in delivery order.
+// index among the inserts (and messages of ours) that the slot sends in that transaction, from 0 (I3). Positions rise in delivery order.
 type Position struct {
 	Commit pglogrepl.LSN
 	Index  uint32
@@ -29,7 +29,7 @@ func (p Position) Compare(q Position) int {
 // String is LSN/index, as `skip --position` takes it: "0/16B3748/3" is the fourth insert of the transaction at 0/16B3748.
 func (p Position) String() string { return fmt.Sprintf("%s/%d", p.Commit, p.Index) }
 
-// Event is one outbox row as committed, ready for the wire. Its slices point into a block that it shares with its
+// Event is one outbox row (or logical message of ours) as committed, ready for the wire. Its slices point into a block that it shares with its
 // neighbours and that nobody writes to again: a sink may keep them for as long as it keeps the event.
 type Event struct {
 	Position
@@ -44,7 +44,7 @@ type Event struct {
 	Type          []byte
 	AggregateType []byte
 	AggregateID   []byte
-	Table         string // the outbox table it came from: schema.table
+	Table         string // the outbox table it came from: schema.table; "": a logical message
 	Seq           int64  // column seq, 0 where the table has none
 	XID           uint32 // the transaction
 
