@@ -74,47 +74,63 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
              WHERE p.pronamespace = 'cdc_relay'::regnamespace AND p.proname = 'emit_message' LIMIT 1) o
 $$;
 
+-- cdc_relay.emit without a table: the same parameters, the same rules, and the event's id comes back. It runs with its owner's
+-- rights, so that nobody else needs any on pg_logical_emit_message; EXECUTE on it is for those who may write events:
+--
+--   GRANT EXECUTE ON FUNCTION cdc_relay.emit_message TO shop
+--
+-- The form of the message stands in package decoder, which reads it.
 DO $migrate$
-DECLARE
-    uuid_v7 text := CASE WHEN current_setting('server_version_num')::int >= 180000
-                         THEN 'pg_catalog.uuidv7()' ELSE 'cdc_relay.uuid_v7()' END;
 BEGIN
-    -- The event's id comes back. What the form of the message is stands in package decoder, which reads it.
     EXECUTE format($create$
 CREATE OR REPLACE FUNCTION cdc_relay.emit_message(
-    aggregate_type text, aggregate_id text, event_type text, payload {{.PayloadType}} DEFAULT NULL,
-    topic text DEFAULT NULL, partition_key text DEFAULT NULL, headers jsonb DEFAULT NULL, event_id uuid DEFAULT NULL)
-RETURNS uuid
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $emit$
+    aggregate_type text,
+    aggregate_id   text,
+    event_type     text,
+    payload        {{.PayloadType}},
+    headers        jsonb DEFAULT '{}',
+    topic          text DEFAULT NULL,
+    partition_key  text DEFAULT NULL,
+    event_id       uuid DEFAULT NULL
+) RETURNS uuid
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $emit$
 DECLARE
     id    uuid  := coalesce(event_id, %s);
     body  bytea := {{if eq .PayloadType "bytea"}}payload{{else}}convert_to(payload::text, 'UTF8'){{end}};
     flags int   := {{if eq .PayloadType "bytea"}}32{{else if eq .PayloadType "text"}}16{{else}}0{{end}};
     texts bytea := convert_to(aggregate_type, 'UTF8') || '\x00'::bytea || convert_to(aggregate_id, 'UTF8') || '\x00'::bytea
                 || convert_to(event_type, 'UTF8') || '\x00'::bytea;
+    wrong text;
 BEGIN
-    IF texts IS NULL THEN
-        RAISE not_null_violation USING MESSAGE = 'emit_message: aggregate_type, aggregate_id and event_type must not be null';
+    IF texts IS NULL OR '' IN (aggregate_type, aggregate_id, event_type) THEN
+        RAISE EXCEPTION 'emit_message: %% is empty, and it is required', CASE WHEN coalesce(aggregate_type, '') = '' THEN 'aggregate_type'
+            WHEN coalesce(aggregate_id, '') = '' THEN 'aggregate_id' ELSE 'event_type' END USING ERRCODE = 'invalid_parameter_value';
+    ELSIF id = '00000000-0000-0000-0000-000000000000' THEN
+        RAISE EXCEPTION 'emit_message: event_id is the nil uuid: every event after the first would be taken for a copy of it' USING ERRCODE = 'invalid_parameter_value';
     ELSIF octet_length(body) > {{.PayloadMaxBytes}} THEN
-        RAISE check_violation USING MESSAGE = format('emit_message: the payload has %%s bytes, more than payload_bound allows: {{.PayloadMaxBytes}}', octet_length(body)),
-            CONSTRAINT = 'payload_bound';
+        RAISE EXCEPTION 'emit_message: the payload has %% bytes, more than payload_bound allows: {{.PayloadMaxBytes}}', octet_length(body)
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'payload_bound';
     END IF;
-    -- First the xid, then the look: whoever is younger than the end of a span has seen it.
-    PERFORM pg_current_xact_id();
-    IF NOT EXISTS (SELECT FROM cdc_relay.message_span s JOIN cdc_relay.checkpoint c USING (slot, incarnation)
-                    WHERE s.until IS NULL AND NOT s.closing) THEN
-        RAISE object_not_in_prerequisite_state USING MESSAGE = 'emit_message: no relay publishes messages from this database, and the event would be lost',
-            HINT = 'Run the relay with messages: on, or write into the outbox table.';
-    END IF;
-    IF topic IS NOT NULL THEN
+    IF topic <> '' THEN
         flags := flags + 1;
         texts := texts || convert_to(topic, 'UTF8') || '\x00'::bytea;
     END IF;
-    IF partition_key IS NOT NULL THEN
+    IF partition_key <> '' THEN
         flags := flags + 2;
         texts := texts || convert_to(partition_key, 'UTF8') || '\x00'::bytea;
     END IF;
     IF headers <> '{}' THEN
+        IF jsonb_typeof(headers) <> 'object' THEN
+            RAISE EXCEPTION 'emit_message: headers are a JSON %%, want an object', jsonb_typeof(headers) USING ERRCODE = 'invalid_parameter_value';
+        END IF;
+        SELECT name INTO wrong FROM jsonb_object_keys(headers) AS k (name)
+         WHERE name IN ('', 'event_id', 'event_type', 'aggregate_type', 'aggregate_id')
+            OR starts_with(name, 'cdc-') OR starts_with(name, 'ce_') OR starts_with(name, '__debezium.')
+         LIMIT 1;
+        IF FOUND THEN
+            RAISE EXCEPTION 'emit_message: header %% has no name or one that the relay writes itself', quote_ident(wrong) USING ERRCODE = 'invalid_parameter_value';
+        END IF;
         flags := flags + 4;
         texts := texts || convert_to(headers::text, 'UTF8') || '\x00'::bytea;
     END IF;
@@ -122,15 +138,22 @@ BEGIN
         flags := flags + 8;
         texts := texts || body;
     END IF;
+    -- First the xid, then the look: whoever is younger than the end of a span has seen it.
+    PERFORM pg_current_xact_id();
+    IF NOT EXISTS (SELECT FROM cdc_relay.message_span s JOIN cdc_relay.checkpoint c USING (slot, incarnation)
+                    WHERE s.until IS NULL AND NOT s.closing) THEN
+        RAISE EXCEPTION 'emit_message: no relay publishes messages from this database, and the event would be lost'
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Run the relay with messages: on, or call cdc_relay.emit.';
+    END IF;
     PERFORM pg_logical_emit_message(true, 'cdc_relay', set_byte('\x0100'::bytea, 1, flags) || uuid_send(id) || texts);
     RETURN id;
 END
 $emit$
-$create$, uuid_v7);
+    $create$, CASE WHEN current_setting('server_version_num')::int >= 180000 THEN 'uuidv7()' ELSE 'cdc_relay.uuid_v7()' END);
 END
 $migrate$;
 
 REVOKE ALL ON FUNCTION
     cdc_relay.message_spans_v1(text, text), cdc_relay.messages_v1(text, integer, text, boolean), cdc_relay.message_rights_v1(),
-    cdc_relay.emit_message(text, text, text, {{.PayloadType}}, text, text, jsonb, uuid)
+    cdc_relay.emit_message(text, text, text, {{.PayloadType}}, jsonb, text, text, uuid)
     FROM PUBLIC;
