@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pglogrepl"
 
+	"github.com/cdc-relay/cdc-relay/checkpoint"
 	"github.com/cdc-relay/cdc-relay/internal/deadletter"
 )
 
@@ -328,3 +329,15 @@ func (d *Database) ParkAs(l deadletter.Letter) {
 	d.keys[lane(l.Topic, l.Key)] = &parkedKey{Key: deadletter.Key{Topic: l.Topic, Key: l.Key}}
 	d.insert(l)
 }
+
+// Messages are nobody's here: the simulation writes rows.
+
+func (c *connection) MessageRights(context.Context) (r checkpoint.MessageRights, err error) {
+	return r, nil
+}
+
+func (c *connection) MessageSpans(context.Context, *checkpoint.Mark) (spans []checkpoint.MessageSpan, err error) {
+	return spans, nil
+}
+
+func (c *connection) SwitchMessages(context.Context, uint32, string, bool) error { return nil }
