@@ -25,11 +25,12 @@ type options struct {
 	drain    drain.Options
 	memory   memory.Options
 	live     live.Options
+	inbox    ends.InboxOptions
 	runner   ends.RunnerOptions
 	profile  string
 }
 
-func stages() []string { return []string{"drain", "memory", "live", "start", "runner"} }
+func stages() []string { return []string{"drain", "memory", "live", "start", "inbox", "runner"} }
 
 func defaults() options {
 	return options{
@@ -37,6 +38,7 @@ func defaults() options {
 		drain:    drain.Options{Rows: 500_000, SingleRows: 200_000, LargeRows: 1_000_000, Rounds: 5},
 		memory:   memory.Options{HugeRows: 2_000_000, Outage: time.Minute, Rate: 1000},
 		live:     live.Options{For: 10 * time.Second, Warm: 2 * time.Second, Rounds: 3, Connections: 16, Delay: 20 * time.Millisecond, Restarts: 10, Takeovers: 5},
+		inbox:    ends.InboxOptions{Claims: 20_000, Batches: 200, DayRows: 1_000_000},
 		runner:   ends.RunnerOptions{Events: 500_000},
 		profile:  "relay.pprof",
 	}
@@ -46,6 +48,7 @@ func defaults() options {
 func (o *options) small() {
 	o.drain = drain.Options{Rows: 20_000, SingleRows: 5_000, LargeRows: 20_000, Rounds: 1}
 	o.memory = memory.Options{HugeRows: 50_000, Outage: 2 * time.Second, Rate: 500}
+	o.inbox = ends.InboxOptions{Claims: 500, Batches: 5, DayRows: 10_000}
 	o.runner.Events = 5_000
 	o.live.For, o.live.Warm, o.live.Rounds, o.live.Restarts, o.live.Takeovers = time.Second, 200*time.Millisecond, 1, 2, 1
 }
@@ -59,7 +62,7 @@ func parse(args []string, words io.Writer) (options, error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(words)
 	flags.Usage = func() {
-		fmt.Fprintln(words, "usage: go run ./bench [flags] all|drain|memory|live|start|runner|profile ...")
+		fmt.Fprintln(words, "usage: go run ./bench [flags] all|drain|memory|live|start|inbox|runner|profile ...")
 		flags.PrintDefaults()
 	}
 	format := flags.String("o", "text", "how the result is printed: text, json")

@@ -84,9 +84,12 @@ func backlog(ctx context.Context, l *lab.Lab, events int) (topic string, err err
 		}
 		client.Produce(ctx, &kgo.Record{
 			Topic: topic, Key: []byte(lab.Key(n)), Value: []byte(lab.Payload(int64(n))), Headers: []kgo.RecordHeader{
-				{Key: "event_id", Value: []byte(id.String())}, {Key: "event_type", Value: []byte("OrderCreated")},
-				{Key: "aggregate_type", Value: []byte("order")}, {Key: "aggregate_id", Value: []byte(lab.Key(n))},
-				{Key: "cdc-source", Value: []byte("7300000000000000000:1:a:cdc_relay")}, {Key: "cdc-lsn", Value: fmt.Appendf(nil, "%016X", n+1)},
+				{Key: "event_id", Value: []byte(id.String())},
+				{Key: "event_type", Value: []byte("OrderCreated")},
+				{Key: "aggregate_type", Value: []byte("order")},
+				{Key: "aggregate_id", Value: []byte(lab.Key(n))},
+				{Key: "cdc-source", Value: []byte("7300000000000000000:1:a:cdc_relay")},
+				{Key: "cdc-lsn", Value: fmt.Appendf(nil, "%016X", n+1)},
 				{Key: "cdc-index", Value: []byte("0")},
 			},
 		}, nil)

@@ -140,9 +140,10 @@ type member struct {
 func (m *member) loop(ctx context.Context) error {
 	for {
 		gen, err := m.cg.Next(ctx)
+		if ctx.Err() != nil { // whatever Next says besides
+			return nil //nolint:nilerr // the end that was asked for
+		}
 		switch {
-		case ctx.Err() != nil:
-			return nil
 		case fatal(err):
 			return fmt.Errorf("join group %q: %w", m.ID, err)
 		case err != nil: // kafka-go waits before it tries again, but for a rebalance, where the coordinator does
