@@ -27,10 +27,13 @@ type options struct {
 	live     live.Options
 	inbox    ends.InboxOptions
 	runner   ends.RunnerOptions
+	write    ends.WriteOptions
 	profile  string
 }
 
-func stages() []string { return []string{"drain", "memory", "live", "start", "inbox", "runner"} }
+func stages() []string {
+	return []string{"drain", "memory", "live", "start", "write", "inbox", "runner"}
+}
 
 func defaults() options {
 	return options{
@@ -40,6 +43,7 @@ func defaults() options {
 		live:     live.Options{For: 10 * time.Second, Warm: 2 * time.Second, Rounds: 3, Connections: 16, Delay: 20 * time.Millisecond, Restarts: 10, Takeovers: 5},
 		inbox:    ends.InboxOptions{Claims: 20_000, Batches: 200, DayRows: 1_000_000},
 		runner:   ends.RunnerOptions{Events: 500_000},
+		write:    ends.WriteOptions{Calls: 1000},
 		profile:  "relay.pprof",
 	}
 }
@@ -51,6 +55,7 @@ func (o *options) small() {
 	o.inbox = ends.InboxOptions{Claims: 500, Batches: 5, DayRows: 10_000}
 	o.runner.Events = 5_000
 	o.live.For, o.live.Warm, o.live.Rounds, o.live.Restarts, o.live.Takeovers = time.Second, 200*time.Millisecond, 1, 2, 1
+	o.write.Calls = 20
 }
 
 func parse(args []string, words io.Writer) (options, error) {
@@ -62,7 +67,7 @@ func parse(args []string, words io.Writer) (options, error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(words)
 	flags.Usage = func() {
-		fmt.Fprintln(words, "usage: go run ./bench [flags] all|drain|memory|live|start|inbox|runner|profile ...")
+		fmt.Fprintln(words, "usage: go run ./bench [flags] all|drain|memory|live|start|write|inbox|runner|profile ...")
 		flags.PrintDefaults()
 	}
 	format := flags.String("o", "text", "how the result is printed: text, json")
@@ -82,6 +87,7 @@ func parse(args []string, words io.Writer) (options, error) {
 	flags.IntVar(&o.live.Restarts, "restarts", o.live.Restarts, "start: restarts of the relay")
 	flags.IntVar(&o.live.Takeovers, "takeovers", o.live.Takeovers, "start: kills of the owner")
 	flags.IntVar(&o.runner.Events, "runner-events", o.runner.Events, "runner: events in the topic")
+	flags.IntVar(&o.write.Calls, "calls", o.write.Calls, "write: calls of each contestant; medians are compared")
 	flags.StringVar(&o.profile, "profile", o.profile, "profile: file to write")
 	for rest := args; ; {
 		if err := flags.Parse(rest); err != nil {
@@ -112,7 +118,7 @@ func (o *options) check() error {
 	if !slices.Contains(postgres.Versions(), o.postgres) {
 		return fmt.Errorf("-postgres %s: one of %v", o.postgres, postgres.Versions())
 	}
-	if min(o.drain.Rows, o.drain.SingleRows, o.drain.LargeRows, o.drain.Rounds, o.memory.HugeRows, o.live.Rounds, o.live.Connections, o.live.Restarts, o.live.Takeovers, o.runner.Events) < 1 ||
+	if min(o.drain.Rows, o.drain.SingleRows, o.drain.LargeRows, o.drain.Rounds, o.memory.HugeRows, o.live.Rounds, o.live.Connections, o.live.Restarts, o.live.Takeovers, o.runner.Events, o.write.Calls) < 1 ||
 		min(o.live.For, o.memory.Outage) < 500*time.Millisecond {
 		return errors.New("counts are at least 1, times at least 500ms")
 	}

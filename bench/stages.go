@@ -45,6 +45,7 @@ func measure(ctx context.Context, o options, words io.Writer) (r *report.Report,
 		{"start", func() error { return live.Start(ctx, l, o.live, r) }},
 		{"inbox", func() error { return ends.Inbox(ctx, l.URL(), o.inbox, r) }},
 		{"runner", func() error { return ends.Runner(ctx, l, o.runner, r) }},
+		{"write", func() error { return ends.Write(ctx, l, o.write, r) }},
 	} {
 		if !o.wants(s.name) {
 			continue

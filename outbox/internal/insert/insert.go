@@ -34,9 +34,6 @@ func Of(rows []outbox.Row) (c Columns) {
 	return c
 }
 
-// Array is how a driver hands over an array parameter.
-type Array string
-
 // Way is how an event is written.
 type Way uint8
 
@@ -46,26 +43,18 @@ const (
 	Messages
 )
 
-// Native is a driver that knows arrays; Literal one that passes an array's text.
-const (
-	Native  Array = ""
-	Literal Array = "::text"
-)
-
 // Texts are the statements of one table.
 type Texts struct {
 	options outbox.Options
-	array   Array
-	made    *[2][2][Headers << 1]string // nil: none, each is made when it is asked for
+	made    *[2][2][Headers << 1]string // nil: those of the default options, each made when it is asked for
 }
 
 // For checks the options.
-func For(o outbox.Options, array Array) (Texts, error) {
+func For(o outbox.Options) (Texts, error) {
 	if err := o.Validate(); err != nil {
 		return Texts{}, fmt.Errorf("make an outbox writer: %w", err)
 	}
-	t := Default(array)
-	t.options = o
+	t := Texts{options: o}
 	var made [2][2][Headers << 1]string
 	for way := range made {
 		for many := range made[way] {
@@ -79,20 +68,32 @@ func For(o outbox.Options, array Array) (Texts, error) {
 }
 
 // Default is for the default options.
-func Default(array Array) Texts { return Texts{options: outbox.NewOptions(), array: array} }
+func Default() Texts { return Texts{options: outbox.NewOptions()} }
+
+// What most calls with the default options need, so that nobody has to make a Writer for speed.
+const (
+	defaultOne = `INSERT INTO "public"."outbox" (event_id, aggregate_type, aggregate_id, event_type, payload) ` +
+		`VALUES ($1::uuid, $2::text, $3::text, $4::text, $5::jsonb)`
+	defaultMany = `INSERT INTO "public"."outbox" (event_id, aggregate_type, aggregate_id, event_type, payload) ` +
+		`SELECT u.c1::uuid, u.c2, u.c3, u.c4, u.c5::jsonb FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[]) AS u (c1, c2, c3, c4, c5)`
+)
 
 // Options returns what the texts were made for.
 func (t *Texts) Options() outbox.Options { return t.options }
 
 // Text is the statement that writes one event, or many.
 func (t *Texts) Text(way Way, many bool, c Columns) string {
-	if t.made == nil {
-		return t.make(way, many, c)
-	}
-	if many {
+	switch {
+	case t.made != nil && many:
 		return t.made[way][1][c]
+	case t.made != nil:
+		return t.made[way][0][c]
+	case way == Rows && c == 0 && many:
+		return defaultMany
+	case way == Rows && c == 0:
+		return defaultOne
 	}
-	return t.made[way][0][c]
+	return t.make(way, many, c)
 }
 
 func (t *Texts) make(way Way, many bool, c Columns) string {
@@ -131,10 +132,12 @@ func (t *Texts) make(way Way, many bool, c Columns) string {
 		switch {
 		case many:
 			source.WriteString("u.c" + strconv.Itoa(i+1) + cast)
-		case names[i] == "payload" && payload == "bytea":
-			source.WriteString("$" + strconv.Itoa(i+1) + "::bytea")
+		case cast != "":
+			source.WriteString("$" + strconv.Itoa(i+1) + cast)
+		case names[i] == "payload":
+			source.WriteString("$" + strconv.Itoa(i+1) + "::" + payload)
 		default:
-			source.WriteString("$" + strconv.Itoa(i+1) + "::text" + cast)
+			source.WriteString("$" + strconv.Itoa(i+1) + "::text")
 		}
 	}
 	if many {
@@ -144,7 +147,7 @@ func (t *Texts) make(way Way, many bool, c Columns) string {
 			if names[i] == "payload" && payload == "bytea" {
 				typ = "::bytea[]"
 			}
-			from[i] = "$" + strconv.Itoa(i+1) + string(t.array) + typ
+			from[i] = "$" + strconv.Itoa(i+1) + typ
 			aliases[i] = "c" + strconv.Itoa(i+1)
 		}
 		source.WriteString(" FROM unnest(" + strings.Join(from, ", ") + ") AS u (" + strings.Join(aliases, ", ") + ")")
