@@ -91,7 +91,7 @@ func TestConcurrentAcrossDays(t *testing.T) {
 		t.Fatal(err)
 	}
 	var first, second string
-	if err := tx.QueryRow(t.Context(), "SELECT cdc_inbox.claim_v1('c', $1::text::uuid[], '{NULL}', NULL, NULL)", v4).Scan(&first); err != nil {
+	if err := tx.QueryRow(t.Context(), "SELECT states FROM cdc_inbox.claim_v1('c', $1::text::uuid[], '{NULL}', NULL)", v4).Scan(&first); err != nil {
 		t.Fatal(err)
 	}
 	// Before it is committed it moves to yesterday: as if midnight had come between the two.
@@ -100,7 +100,7 @@ func TestConcurrentAcrossDays(t *testing.T) {
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if err := pool.QueryRow(t.Context(), "SELECT cdc_inbox.claim_v1('c', $1::text::uuid[], '{NULL}', NULL, NULL)", v4).Scan(&second); err != nil {
+		if err := pool.QueryRow(t.Context(), "SELECT states FROM cdc_inbox.claim_v1('c', $1::text::uuid[], '{NULL}', NULL)", v4).Scan(&second); err != nil {
 			t.Error(err)
 		}
 	})

@@ -31,6 +31,16 @@ func (s *Store) AddLetter(_ context.Context, _ *Tx, consumer string, l *inbox.Le
 	return nil
 }
 
+// AnyParked is that of inbox.Letters.
+func (s *Store) AnyParked(_ context.Context, _ *Tx, consumer string) (bool, error) {
+	for at := range s.now.parked {
+		if at.consumer == consumer {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
 // ParkedKeys is that of inbox.Letters.
 func (s *Store) ParkedKeys(_ context.Context, _ *Tx, consumer string, keys []inbox.UID) ([]bool, error) {
 	out := make([]bool, len(keys))

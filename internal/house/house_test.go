@@ -53,6 +53,13 @@ func TestArrows(t *testing.T) {
 		"sink/kafka":     {"sink", "sink/kafka/", "decoder", "record"},
 		"migrations":     {},
 		"internal/admin": {},
+
+		"inbox":           {},
+		"inbox/inboxpgx":  {"inbox", "inbox/internal/"},
+		"inbox/inboxsql":  {"inbox", "inbox/internal/"},
+		"inbox/inboxhttp": {"inbox"},
+		"inbox/inboxprom": {"inbox"},
+		"inbox/inboxtest": {"inbox"},
 	} {
 		for _, dep := range deps(t, own(pkg)) {
 			rest, ours := strings.CutPrefix(dep, module+"/")
@@ -75,6 +82,23 @@ func TestRecordNeedsTheStandardLibraryOnly(t *testing.T) {
 	for _, dep := range deps(t, module+"/record") {
 		if strings.Contains(strings.Split(dep, "/")[0], ".") && !strings.HasPrefix(dep, module+"/record/") {
 			t.Errorf("record depends on %s", dep)
+		}
+	}
+}
+
+// The inbox lands in other people's programs as well: nobody pulls in a driver, or a client, that he does not use.
+func TestInboxPullsInWhatItNames(t *testing.T) {
+	t.Parallel()
+	for pkg, allowed := range map[string][]string{
+		"inbox": nil, "inbox/inboxsql": nil, "inbox/inboxhttp": nil, "inbox/inboxtest": nil,
+		"inbox/inboxpgx": {"github.com/jackc/", "golang.org/x/text/"}, // without pgxpool
+	} {
+		for _, dep := range deps(t, module+"/"+pkg) {
+			ok := !strings.Contains(strings.Split(dep, "/")[0], ".") || strings.HasPrefix(dep, module+"/") ||
+				slices.ContainsFunc(allowed, func(a string) bool { return strings.HasPrefix(dep, a) })
+			if !ok || strings.Contains(dep, "puddle") || strings.Contains(dep, "pgxpool") {
+				t.Errorf("%s depends on %s", pkg, dep)
+			}
 		}
 	}
 }
@@ -104,7 +128,7 @@ func TestStagesDoNotLogOrCount(t *testing.T) {
 }
 
 // Packages of more than eight files stand here with their reason in ARCHITECTURE.md.
-var large = []string{"internal/config", "cmd/cdc-relay", "internal/relay", "sink/kafka", "internal/testenv", "record"}
+var large = []string{"internal/config", "cmd/cdc-relay", "internal/relay", "sink/kafka", "internal/testenv", "record", "inbox", "inbox/internal/pgstore"}
 
 func TestSizes(t *testing.T) {
 	t.Parallel()
