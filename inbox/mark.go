@@ -150,7 +150,7 @@ func (p *Processor[T]) mayBegin(at MarkPlace, m *Message, sources []string) erro
 // parkedKeys asks which of the messages that are still to be done wait behind a parked key.
 func (p *Processor[T]) parkedKeys(ctx context.Context, tx T, ms []*Message, outs []Outcome) ([]bool, error) {
 	parked := make([]bool, len(ms))
-	if any, err := p.store.AnyParked(ctx, tx, p.consumer); err != nil || !any {
+	if some, err := p.store.AnyParked(ctx, tx, p.consumer); err != nil || !some {
 		return parked, err
 	}
 	var keys []UID

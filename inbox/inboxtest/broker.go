@@ -39,7 +39,7 @@ func (b *Broker) Append(m *inbox.Message) *inbox.Message {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	h := fnv.New32a()
-	h.Write(m.Key)
+	_, _ = h.Write(m.Key)
 	p := int(h.Sum32() % uint32(len(b.partitions)))
 	kept := inbox.Message{
 		Topic: b.topic, Partition: int32(p), Offset: int64(len(b.partitions[p])), Key: m.Key, Value: m.Value, Headers: m.Headers, Time: time.Now(),
