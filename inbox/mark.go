@@ -150,6 +150,9 @@ func (p *Processor[T]) mayBegin(at MarkPlace, m *Message, sources []string) erro
 // parkedKeys asks which of the messages that are still to be done wait behind a parked key.
 func (p *Processor[T]) parkedKeys(ctx context.Context, tx T, ms []*Message, outs []Outcome) ([]bool, error) {
 	parked := make([]bool, len(ms))
+	if some, err := p.store.AnyParked(ctx, tx, p.consumer); err != nil || !some {
+		return parked, err
+	}
 	var keys []UID
 	var at []int
 	for i, m := range ms {

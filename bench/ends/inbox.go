@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -127,6 +128,16 @@ func update(ctx context.Context, tx pgx.Tx, ms []*inbox.Message) error {
 	return tx.SendBatch(ctx, &batch).Close()
 }
 
+// updateEach is the same, a round trip for each.
+func updateEach(ctx context.Context, tx pgx.Tx, ms []*inbox.Message) error {
+	for _, m := range ms {
+		if _, err := tx.Exec(ctx, "UPDATE account SET balance = balance + 1 WHERE id = $1", int32(m.Offset*7919%accounts)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // updateSet is the same as a single statement.
 func updateSet(ctx context.Context, tx pgx.Tx, ms []*inbox.Message) error {
 	ids := make([]int32, len(ms))
@@ -144,8 +155,9 @@ func (b *inboxBench) batches(ctx context.Context, n int) error {
 		handler            inbox.BatchHandler[pgx.Tx]
 		mode               inbox.Mode
 	}{
-		{"batch of 500, an UPDATE for each event", ">= 50k events/s", "<= 1.15 x", update, inbox.ByID},
+		{"batch of 500, an UPDATE for each event, in a pgx.Batch", ">= 50k events/s", "<= 1.15 x", update, inbox.ByID},
 		{"the same with the high-water mark", "", "", update, inbox.ByMark},
+		{"batch of 500, an UPDATE for each event, one after another", "", "<= 1.15 x", updateEach, inbox.ByID},
 		{"batch of 500, one UPDATE for all", "", "", updateSet, inbox.ByID},
 	} {
 		p, err := inbox.NewBatchProcessor(b.store, "bench", of.handler, inbox.Options{Mode: of.mode, Mark: inbox.MarkOptions{AcceptFirst: true}})
@@ -177,8 +189,9 @@ func (b *inboxBench) batches(ctx context.Context, n int) error {
 			Stage: "inbox", What: of.what, Measured: fmt.Sprintf("%.0f events/s, %.2f x the time of the handler alone", rate, factor),
 			Values: map[string]float64{"events_per_second": rate, "factor": factor, "with_us": us(median), "without_us": us(bare)},
 		}
-		if of.rate != "" {
-			f.Reach, f.Reached = of.rate+", "+of.factor, report.Verdict(rate >= inboxRate && factor <= inboxFactor)
+		if of.factor != "" {
+			f.Reach = strings.TrimPrefix(of.rate+", "+of.factor, ", ")
+			f.Reached = report.Verdict((of.rate == "" || rate >= inboxRate) && factor <= inboxFactor)
 		}
 		b.to.Add(f)
 	}

@@ -154,13 +154,13 @@ func (h *handler) message(r *http.Request, body []byte) *inbox.Message {
 			name = strings.ReplaceAll(name, "-", "_")
 		}
 		m.Headers = append(m.Headers, inbox.Header{Key: name, Value: []byte(value)})
-		switch name {
-		case "ce_partitionkey", "aggregate_id":
-			if m.Key == nil {
-				m.Key = []byte(value)
-			}
-		case "ce_time":
+		if name == "ce_time" {
 			m.Time, _ = time.Parse(time.RFC3339Nano, value)
+		}
+	}
+	for _, name := range []string{"ce_partitionkey", "aggregate_id"} {
+		if key, ok := m.Header(name); ok && m.Key == nil {
+			m.Key = key
 		}
 	}
 	return m

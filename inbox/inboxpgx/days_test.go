@@ -91,7 +91,7 @@ func TestConcurrentAcrossDays(t *testing.T) {
 		t.Fatal(err)
 	}
 	var first, second string
-	if err := tx.QueryRow(t.Context(), "SELECT cdc_inbox.claim_v1('c', $1::text::uuid[], '{NULL}', NULL, NULL)", v4).Scan(&first); err != nil {
+	if err := tx.QueryRow(t.Context(), "SELECT states FROM cdc_inbox.claim_v1('c', $1::text::uuid[], '{NULL}', NULL)", v4).Scan(&first); err != nil {
 		t.Fatal(err)
 	}
 	// Before it is committed it moves to yesterday: as if midnight had come between the two.
@@ -100,7 +100,7 @@ func TestConcurrentAcrossDays(t *testing.T) {
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if err := pool.QueryRow(t.Context(), "SELECT cdc_inbox.claim_v1('c', $1::text::uuid[], '{NULL}', NULL, NULL)", v4).Scan(&second); err != nil {
+		if err := pool.QueryRow(t.Context(), "SELECT states FROM cdc_inbox.claim_v1('c', $1::text::uuid[], '{NULL}', NULL)", v4).Scan(&second); err != nil {
 			t.Error(err)
 		}
 	})
@@ -124,7 +124,7 @@ func TestConcurrentAcrossDays(t *testing.T) {
 // At or above the watermark a message is fresh whatever its age; below it, and older than the retention, it is dropped.
 func TestExpired(t *testing.T) {
 	t.Parallel()
-	_, store, _ := open(t)
+	_, store, pg := open(t)
 	const v4 = "7b0f8d7e-3b0a-4a49-9a53-2f8f6d0c1a12"
 	old := func(id string, below bool) *inbox.Message {
 		m := message(id)
@@ -135,6 +135,9 @@ func TestExpired(t *testing.T) {
 	want(t, store, old(idOf(-30, 2), true), inbox.Expired)
 	want(t, store, old(v4, true), inbox.Expired)
 	want(t, store, old(v4, false), inbox.Processed)
+	if d := dayOf(t, pg, v4); d != 0 {
+		t.Errorf("claimed under day %d: the record's time says nothing about where a claim stands", d)
+	}
 	recent := message(idOf(0, 3))
 	recent.Below, recent.Time = true, time.Now()
 	want(t, store, recent, inbox.Processed)

@@ -200,7 +200,8 @@ func (s *Store) Claim(_ context.Context, _ *Tx, consumer string, asks []inbox.As
 			continue
 		}
 		s.now.claims[at] = 0
-		out[i] = inbox.Answer{State: inbox.Fresh, Parked: s.now.parked[who{consumer, a.Key}]}
+		key, _ := inbox.KeyUID(a.Topic, a.Key)
+		out[i] = inbox.Answer{State: inbox.Fresh, Parked: s.now.parked[who{consumer, key}]}
 	}
 	return out, s.at(AfterClaim)
 }

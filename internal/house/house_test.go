@@ -63,6 +63,13 @@ func TestArrows(t *testing.T) {
 		"inbox/inboxkafka/internal/fetch":    {"inbox"},
 		"inbox/inboxkafka/internal/group":    {},
 		"inbox/inboxkafka/internal/progress": {},
+
+		"inbox":           {},
+		"inbox/inboxpgx":  {"inbox", "inbox/internal/"},
+		"inbox/inboxsql":  {"inbox", "inbox/internal/"},
+		"inbox/inboxhttp": {"inbox"},
+		"inbox/inboxprom": {"inbox"},
+		"inbox/inboxtest": {"inbox"},
 	} {
 		for _, dep := range deps(t, own(pkg)) {
 			rest, ours := strings.CutPrefix(dep, module+"/")
@@ -103,6 +110,23 @@ func TestOutboxPullsInWhatItSpeaksTo(t *testing.T) {
 				t.Errorf("%s depends on %s, which registers a driver of database/sql", pkg, dep)
 			}
 			if strings.Contains(strings.Split(dep, "/")[0], ".") && !slices.ContainsFunc(allowed, func(a string) bool { return strings.HasPrefix(dep, a) }) {
+				t.Errorf("%s depends on %s", pkg, dep)
+			}
+		}
+	}
+}
+
+// The inbox lands in other people's programs as well: nobody pulls in a driver, or a client, that he does not use.
+func TestInboxPullsInWhatItNames(t *testing.T) {
+	t.Parallel()
+	for pkg, allowed := range map[string][]string{
+		"inbox": nil, "inbox/inboxsql": nil, "inbox/inboxhttp": nil, "inbox/inboxtest": nil,
+		"inbox/inboxpgx": {"github.com/jackc/", "golang.org/x/text/"}, // without pgxpool
+	} {
+		for _, dep := range deps(t, module+"/"+pkg) {
+			ok := !strings.Contains(strings.Split(dep, "/")[0], ".") || strings.HasPrefix(dep, module+"/") ||
+				slices.ContainsFunc(allowed, func(a string) bool { return strings.HasPrefix(dep, a) })
+			if !ok || strings.Contains(dep, "puddle") || strings.Contains(dep, "pgxpool") {
 				t.Errorf("%s depends on %s", pkg, dep)
 			}
 		}
