@@ -1,0 +1,170 @@
+package outboxpgx
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/cdc-relay/cdc-relay/outbox"
+	"github.com/cdc-relay/cdc-relay/outbox/internal/insert"
+)
+
+// Write writes events into public.outbox, with the default options. See [Writer.Write].
+func Write(ctx context.Context, tx pgx.Tx, events ...outbox.Event) ([]outbox.Written, error) {
+	w := Writer{texts: insert.Default(insert.Native)}
+	return w.Write(ctx, tx, events...)
+}
+
+// Writer writes events with options of its own. It holds no connection, may be used by several goroutines and is never closed.
+type Writer struct{ texts insert.Texts }
+
+// NewWriter checks the options, which begin as [outbox.NewOptions].
+func NewWriter(o outbox.Options) (*Writer, error) {
+	texts, err := insert.For(o, insert.Native)
+	if err != nil {
+		return nil, err
+	}
+	return &Writer{texts: texts}, nil
+}
+
+// Write writes events in the transaction, in their order, and returns what became of each, in the same order. They are
+// published when the caller commits. None: nothing is done.
+//
+// An error with an [*outbox.InvalidError] in it says that the database has not seen the events and the transaction is good;
+// any other is the database's, and the transaction is lost.
+func (w *Writer) Write(ctx context.Context, tx pgx.Tx, events ...outbox.Event) ([]outbox.Written, error) {
+	text, args, written, err := w.statement(ctx, events)
+	if err != nil || len(events) == 0 {
+		return nil, err
+	}
+	if !w.texts.Options().Returning {
+		if _, err := tx.Exec(ctx, text, args...); err != nil {
+			return nil, w.failed(len(events), err)
+		}
+		return written, nil
+	}
+	rows, err := tx.Query(ctx, text, args...)
+	if err != nil {
+		return nil, w.failed(len(events), err)
+	}
+	at := 0
+	var value, headers []byte
+	if _, err := pgx.ForEachRow(rows, []any{&value, &headers}, func() error {
+		written[at].Value, written[at].Headers = value, headers
+		value, headers = nil, nil
+		at++
+		return nil
+	}); err != nil {
+		return nil, w.failed(len(events), err)
+	}
+	return written, nil
+}
+
+// Queue adds the INSERT to a batch, behind what the caller has queued: the events cost no round trip of their own. The batch
+// must be sent in a transaction, and its results hold one more, without rows. The same errors as Write's for events that are
+// invalid: nothing is queued then. Options.Returning is not possible here.
+func (w *Writer) Queue(ctx context.Context, batch *pgx.Batch, events ...outbox.Event) ([]outbox.Written, error) {
+	if w.texts.Options().Returning {
+		return nil, fmt.Errorf("queue events: Options.Returning needs the answer at once: use Write")
+	}
+	text, args, written, err := w.statement(ctx, events)
+	if err != nil || len(events) == 0 {
+		return nil, err
+	}
+	batch.Queue(text, args...)
+	return written, nil
+}
+
+func (w *Writer) failed(events int, err error) error {
+	return fmt.Errorf("insert %d events into %s: %w", events, w.texts.Options().Table, err)
+}
+
+// statement checks and encodes the events.
+func (w *Writer) statement(ctx context.Context, events []outbox.Event) (text string, args []any, written []outbox.Written, err error) {
+	rows, err := w.texts.Options().Rows(ctx, events)
+	if err != nil {
+		return "", nil, nil, fmt.Errorf("write events: %w", err)
+	}
+	if len(rows) == 0 {
+		return "", nil, nil, nil
+	}
+	written = make([]outbox.Written, len(rows))
+	for i := range rows {
+		written[i] = rows[i].Written()
+	}
+	columns := insert.Of(rows)
+	bytea := w.texts.Options().PayloadType == outbox.Bytea
+	if len(rows) == 1 {
+		return w.texts.Text(false, columns), one(&rows[0], columns, bytea), written, nil
+	}
+	return w.texts.Text(true, columns), many(rows, columns, bytea), written, nil
+}
+
+func one(r *outbox.Row, c insert.Columns, bytea bool) []any {
+	args := make([]any, 0, 8)
+	args = append(args, r.ID, r.AggregateType, r.AggregateID, r.Type)
+	switch {
+	case r.Payload == nil:
+		args = append(args, nil)
+	case bytea:
+		args = append(args, r.Payload)
+	default:
+		args = append(args, string(r.Payload))
+	}
+	if c&insert.Topic != 0 {
+		args = append(args, r.Topic)
+	}
+	if c&insert.PartitionKey != 0 {
+		args = append(args, r.PartitionKey)
+	}
+	if c&insert.Headers != 0 {
+		args = append(args, string(r.Headers))
+	}
+	return args
+}
+
+func many(rows []outbox.Row, c insert.Columns, bytea bool) []any {
+	text := func(of func(*outbox.Row) string) []string {
+		column := make([]string, len(rows))
+		for i := range rows {
+			column[i] = of(&rows[i])
+		}
+		return column
+	}
+	nullable := func(of func(*outbox.Row) (string, bool)) []pgtype.Text {
+		column := make([]pgtype.Text, len(rows))
+		for i := range rows {
+			column[i].String, column[i].Valid = of(&rows[i])
+		}
+		return column
+	}
+	args := make([]any, 0, 8)
+	args = append(
+		args,
+		text(func(r *outbox.Row) string { return r.ID }),
+		text(func(r *outbox.Row) string { return r.AggregateType }),
+		text(func(r *outbox.Row) string { return r.AggregateID }),
+		text(func(r *outbox.Row) string { return r.Type }),
+	)
+	if bytea {
+		column := make([][]byte, len(rows))
+		for i := range rows {
+			column[i] = rows[i].Payload
+		}
+		args = append(args, column)
+	} else {
+		args = append(args, nullable(func(r *outbox.Row) (string, bool) { return string(r.Payload), r.Payload != nil }))
+	}
+	if c&insert.Topic != 0 {
+		args = append(args, nullable(func(r *outbox.Row) (string, bool) { return r.Topic, r.Topic != "" }))
+	}
+	if c&insert.PartitionKey != 0 {
+		args = append(args, nullable(func(r *outbox.Row) (string, bool) { return r.PartitionKey, r.PartitionKey != "" }))
+	}
+	if c&insert.Headers != 0 {
+		args = append(args, text(func(r *outbox.Row) string { return string(r.Headers) }))
+	}
+	return args
+}
