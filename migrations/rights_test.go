@@ -37,6 +37,7 @@ func TestRights(t *testing.T) {
 
 		app := connectAs(t, appURL)
 		const insert = `INSERT INTO outbox (aggregate_type, aggregate_id, event_type, payload) VALUES ('order', '7', 'placed', '{"a": 1}')`
+		const emit = `SELECT cdc_relay.emit('order', '7', 'placed', '{"a": 1}')`
 		relay := connectAs(t, relayURL)
 		slot := pg.SlotName(t)
 		for _, c := range []struct {
@@ -47,6 +48,7 @@ func TestRights(t *testing.T) {
 		}{
 			{"application", app, insert, ""},
 			{"application", app, "SELECT cdc_relay.uuid_v7()", ""},
+			{"application", app, emit, ""},
 			{"application", app, "SELECT * FROM outbox", "42501"},
 			{"application", app, "UPDATE outbox SET topic = 'x'", "42501"},
 			{"application", app, "DELETE FROM outbox", "42501"},
@@ -63,6 +65,7 @@ func TestRights(t *testing.T) {
 			{"relay", relay, "SELECT pg_create_logical_replication_slot('" + slot + "', 'pgoutput')", ""},
 			{"relay", relay, "SELECT pg_drop_replication_slot('" + slot + "')", ""},
 			{"relay", relay, insert, "42501"},
+			{"relay", relay, emit, "42501"},
 			{"relay", relay, "UPDATE outbox SET topic = 'x'", "42501"},
 			{"relay", relay, "DELETE FROM outbox", "42501"},
 			{"relay", relay, "TRUNCATE outbox", "42501"},
@@ -86,7 +89,7 @@ func TestRights(t *testing.T) {
 		// Whatever a later file adds: nothing in our schema is open to PUBLIC but what applications' defaults need.
 		rows, err := owner.Query(ctx(t), `
 			SELECT p.oid::regprocedure::text FROM pg_proc p, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
-			 WHERE p.pronamespace = 'cdc_relay'::regnamespace AND a.grantee = 0 AND p.proname <> 'uuid_v7'
+			 WHERE p.pronamespace = 'cdc_relay'::regnamespace AND a.grantee = 0 AND p.proname NOT IN ('uuid_v7', 'emit')
 			UNION ALL
 			SELECT c.oid::regclass || ' ' || a.privilege_type FROM pg_class c, aclexplode(c.relacl) a
 			 WHERE c.relnamespace = 'cdc_relay'::regnamespace AND a.grantee = 0 AND NOT (c.relname = 'outbox_seq' AND a.privilege_type = 'USAGE')`)

@@ -34,10 +34,8 @@ type write func(o outbox.Options, events ...outbox.Event) (written []outbox.Writ
 func drivers() []driver {
 	out := []driver{
 		{"stdlib", func(t *testing.T, url string) write { return overSQL(t, "pgx", url) }},
-		{"pq", func(t *testing.T, url string) write { return overSQL(t, "postgres", url+sep(url)+"sslmode=disable") }},
-		{"pq binary", func(t *testing.T, url string) write {
-			return overSQL(t, "postgres", url+sep(url)+"sslmode=disable&binary_parameters=yes")
-		}},
+		{"pq", func(t *testing.T, url string) write { return overSQL(t, "postgres", url) }},
+		{"pq binary", func(t *testing.T, url string) write { return overSQL(t, "postgres", url+"&binary_parameters=yes") }},
 	}
 	for name, mode := range map[string]pgx.QueryExecMode{
 		"pgx": pgx.QueryExecModeCacheStatement, "pgx describe": pgx.QueryExecModeCacheDescribe, "pgx describe each": pgx.QueryExecModeDescribeExec,
@@ -46,13 +44,6 @@ func drivers() []driver {
 		out = append(out, driver{name, func(t *testing.T, url string) write { return overPGX(t, mode, url) }})
 	}
 	return out
-}
-
-func sep(url string) string {
-	if strings.Contains(url, "?") {
-		return "&"
-	}
-	return "?"
 }
 
 func ctx(t testing.TB) context.Context {
