@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cdc-relay/cdc-relay/bench/drain"
+	"github.com/cdc-relay/cdc-relay/bench/ends"
 	"github.com/cdc-relay/cdc-relay/bench/live"
 	"github.com/cdc-relay/cdc-relay/bench/memory"
 	"github.com/cdc-relay/cdc-relay/internal/testenv/postgres"
@@ -16,26 +17,28 @@ import (
 
 // options are what a run was asked for.
 type options struct {
-	stages   []string
-	json     bool
-	smoke    bool
-	postgres string
-	relay    string
-	drain    drain.Options
-	memory   memory.Options
-	live     live.Options
-	profile  string
+	stages     []string
+	json       bool
+	smoke      bool
+	postgres   string
+	relay      string
+	drain      drain.Options
+	memory     memory.Options
+	live       live.Options
+	optimistic ends.OptimisticOptions
+	profile    string
 }
 
-func stages() []string { return []string{"drain", "memory", "live", "start"} }
+func stages() []string { return []string{"drain", "memory", "live", "start", "optimistic"} }
 
 func defaults() options {
 	return options{
-		postgres: postgres.DefaultVersion,
-		drain:    drain.Options{Rows: 500_000, SingleRows: 200_000, LargeRows: 1_000_000, Rounds: 5},
-		memory:   memory.Options{HugeRows: 2_000_000, Outage: time.Minute, Rate: 1000},
-		live:     live.Options{For: 10 * time.Second, Warm: 2 * time.Second, Rounds: 3, Connections: 16, Delay: 20 * time.Millisecond, Restarts: 10, Takeovers: 5},
-		profile:  "relay.pprof",
+		postgres:   postgres.DefaultVersion,
+		drain:      drain.Options{Rows: 500_000, SingleRows: 200_000, LargeRows: 1_000_000, Rounds: 5},
+		memory:     memory.Options{HugeRows: 2_000_000, Outage: time.Minute, Rate: 1000},
+		live:       live.Options{For: 10 * time.Second, Warm: 2 * time.Second, Rounds: 3, Connections: 16, Delay: 20 * time.Millisecond, Restarts: 10, Takeovers: 5},
+		optimistic: ends.OptimisticOptions{Rate: 500, Connections: 16, For: 6 * time.Second, Warm: 2 * time.Second, Rounds: 3},
+		profile:    "relay.pprof",
 	}
 }
 
@@ -43,6 +46,7 @@ func defaults() options {
 func (o *options) small() {
 	o.drain = drain.Options{Rows: 20_000, SingleRows: 5_000, LargeRows: 20_000, Rounds: 1}
 	o.memory = memory.Options{HugeRows: 50_000, Outage: 2 * time.Second, Rate: 500}
+	o.optimistic.For, o.optimistic.Warm, o.optimistic.Rounds = time.Second, 200*time.Millisecond, 1
 	o.live.For, o.live.Warm, o.live.Rounds, o.live.Restarts, o.live.Takeovers = time.Second, 200*time.Millisecond, 1, 2, 1
 }
 
@@ -55,7 +59,7 @@ func parse(args []string, words io.Writer) (options, error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(words)
 	flags.Usage = func() {
-		fmt.Fprintln(words, "usage: go run ./bench [flags] all|drain|memory|live|start|profile ...")
+		fmt.Fprintln(words, "usage: go run ./bench [flags] all|drain|memory|live|start|optimistic|profile ...")
 		flags.PrintDefaults()
 	}
 	format := flags.String("o", "text", "how the result is printed: text, json")
