@@ -54,6 +54,12 @@ func TestArrows(t *testing.T) {
 		"migrations":     {},
 		"internal/admin": {},
 
+		"outbox":             {"outbox", "record"},
+		"outbox/outboxpgx":   {"outbox", "record"},
+		"outbox/outboxsql":   {"outbox", "record"},
+		"outbox/outboxprom":  {"outbox", "record"},
+		"outbox/outboxkafka": {"outbox", "record", "sink/kafka/partition"},
+
 		"outbox":            {},
 		"outbox/outboxpgx":  {"outbox"},
 		"outbox/outboxsql":  {"outbox"},
@@ -117,6 +123,28 @@ func TestOpenTelemetryIsAnOption(t *testing.T) {
 		pkg, deps, _ := strings.Cut(line, " ")
 		if strings.Contains(deps, "go.opentelemetry.io/") != strings.HasSuffix(pkg, "otel") {
 			t.Errorf("%s: OpenTelemetry belongs to packages whose name ends in otel, and to them", pkg)
+		}
+	}
+}
+
+// An application links what it uses: the core nothing, each package beside it its own library.
+func TestOutboxPullsInNothingElse(t *testing.T) {
+	t.Parallel()
+	for pkg, its := range map[string][]string{
+		"outbox":             nil,
+		"outbox/outboxpgx":   {"github.com/jackc/", "golang.org/x/"},
+		"outbox/outboxsql":   nil,
+		"outbox/outboxkafka": {"github.com/segmentio/kafka-go", "github.com/klauspost/compress", "github.com/pierrec/lz4"},
+		"outbox/outboxprom": {
+			"github.com/prometheus/", "github.com/beorn7/", "github.com/cespare/", "github.com/munnerlz/", "google.golang.org/protobuf",
+			"golang.org/x/", "go.yaml.in/",
+		},
+	} {
+		for _, dep := range deps(t, module+"/"+pkg) {
+			known := !strings.Contains(strings.Split(dep, "/")[0], ".") || strings.HasPrefix(dep, module+"/")
+			if !known && !slices.ContainsFunc(its, func(p string) bool { return strings.HasPrefix(dep, p) }) {
+				t.Errorf("%s depends on %s", pkg, dep)
+			}
 		}
 	}
 }
