@@ -8,7 +8,7 @@ import (
 )
 
 // The order check, proved on a model: Postgres, the relay and optimistic senders as they interleave, one step at a time. What
-// is modelled is what migrations/sql/008_order.sql relies on and nothing else:
+// is modelled is what migrations/sql/009_order.sql relies on and nothing else:
 //
 //	a transaction  takes an xid, takes its key's lock (shared), inserts, writes its commit record, becomes visible, gives the
 //	               lock up, and returns to its caller, each as a step of its own and some of them very late

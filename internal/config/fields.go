@@ -264,8 +264,8 @@ func runtimeRows() []Field {
 			at: func(c *Config, _ int) any { return &c.Limits.MaxParked },
 		},
 		{
-			Path: "messages", Default: "off", Enum: []string{"off", "on"}, Later: "logical messages are read past, not published",
-			Doc: "Events without a table, by `pg_logical_emit_message`. Needs EXECUTE revoked from PUBLIC.",
+			Path: "messages", Default: "off", Enum: []string{"off", "on"},
+			Doc: "Events without a table, written by `cdc_relay.emit_message` and published as rows of the first table would be; docs/tableless.md. Needs EXECUTE on `pg_logical_emit_message` revoked from PUBLIC.",
 			at:  func(c *Config, _ int) any { return &c.Messages },
 		},
 		{

@@ -156,6 +156,12 @@ func TestI2_OrderCheckAnswers(t *testing.T) {
 			b.says(ask, w, "parked")
 			b.exec("DELETE FROM cdc_relay.parked_key")
 			b.says(ask, w, "clear")
+			b.exec("INSERT INTO cdc_relay.message_span (slot, incarnation, since) VALUES ($1, 'a', '0/1')", b.slot)
+			b.says(ask, w, "messages") // an event without a row could be under way
+			b.exec("UPDATE cdc_relay.message_span SET until = '0/2', until_xid = pg_snapshot_xmax(pg_current_snapshot())")
+			b.says(ask, w, "messages")
+			b.exec("UPDATE cdc_relay.message_span SET until_xid = '3'")
+			b.says(ask, w, "clear")
 			b.exec("UPDATE cdc_relay.checkpoint SET system_id = '1'")
 			b.says(ask, w, "no_mark")
 			b.exec("UPDATE cdc_relay.checkpoint SET system_id = (SELECT system_identifier::text FROM pg_control_system())")

@@ -14,7 +14,7 @@ import (
 )
 
 // overEmit writes events by the SQL function, as a program in another language would.
-func overEmit(t *testing.T, url string) write {
+func overEmit(t *testing.T, url, function string) write {
 	t.Helper()
 	conn, err := pgx.Connect(ctx(t), url)
 	if err != nil {
@@ -39,7 +39,7 @@ func overEmit(t *testing.T, url string) write {
 			if w.Key == "" {
 				w.Key = e.AggregateID
 			}
-			if err := conn.QueryRow(ctx(t), `SELECT cdc_relay.emit(aggregate_type => $1, aggregate_id => $2, event_type => $3, payload => $4,
+			if err := conn.QueryRow(ctx(t), `SELECT cdc_relay.`+function+`(aggregate_type => $1, aggregate_id => $2, event_type => $3, payload => $4,
 				headers => $5, topic => $6, partition_key => $7, event_id => $8)::text`,
 				e.AggregateType, e.AggregateID, e.Type, payload, headers, e.Topic, e.PartitionKey, id).Scan(&w.ID); err != nil {
 				return nil, err, nil
@@ -70,7 +70,7 @@ func TestEmitWritesTheSame(t *testing.T) {
 			}
 			o := outbox.NewOptions()
 			o.PayloadType = typ
-			written, err, _ := overEmit(t, url)(o, events...)
+			written, err, _ := overEmit(t, url, "emit")(o, events...)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -92,33 +92,40 @@ func TestEmitWritesTheSame(t *testing.T) {
 func TestEmitRefusesTheSame(t *testing.T) {
 	t.Parallel()
 	pg := migrated(t, outbox.JSONB)
-	emit, write := overEmit(t, pg.URL()), overPGX(t, pgx.QueryExecModeCacheStatement, pg.URL())
+	published(t, pg)
+	emit, message, write := overEmit(t, pg.URL(), "emit"), overEmit(t, pg.URL(), "emit_message"), overPGX(t, pgx.QueryExecModeCacheStatement, pg.URL())
 	good := outbox.Event{AggregateType: "orders", AggregateID: "o-1", Type: "OrderCreated", Payload: []byte("1")}
 	for name, c := range map[string]struct {
 		change func(*outbox.Event)
 		code   string // "": taken
 	}{
-		"good":              {func(*outbox.Event) {}, ""},
-		"own id":            {func(e *outbox.Event) { e.ID = "01890A5D-AC96-474B-BCCE-B302099A8057" }, ""},
-		"empty type":        {func(e *outbox.Event) { e.Type = "" }, "22023"},
-		"empty aggregate":   {func(e *outbox.Event) { e.AggregateType = "" }, "22023"},
-		"empty id":          {func(e *outbox.Event) { e.AggregateID = "" }, "22023"},
-		"nil uuid":          {func(e *outbox.Event) { e.ID = "00000000-0000-0000-0000-000000000000" }, "22023"},
-		"no uuid":           {func(e *outbox.Event) { e.ID = "x" }, "22P02"},
-		"event_id":          {func(e *outbox.Event) { e.Headers = map[string]any{"event_id": 1} }, "22023"},
-		"event_type":        {func(e *outbox.Event) { e.Headers = map[string]any{"event_type": 1} }, "22023"},
-		"aggregate_type":    {func(e *outbox.Event) { e.Headers = map[string]any{"aggregate_type": 1} }, "22023"},
-		"aggregate_id":      {func(e *outbox.Event) { e.Headers = map[string]any{"aggregate_id": 1} }, "22023"},
-		"cdc-":              {func(e *outbox.Event) { e.Headers = map[string]any{"cdc-": 1} }, "22023"},
-		"ce_":               {func(e *outbox.Event) { e.Headers = map[string]any{"ok": 1, "ce_x": 1} }, "22023"},
-		"debezium":          {func(e *outbox.Event) { e.Headers = map[string]any{"__debezium.x": 1} }, "22023"},
-		"no name":           {func(e *outbox.Event) { e.Headers = map[string]any{"": 1} }, "22023"},
-		"names that look":   {func(e *outbox.Event) { e.Headers = map[string]any{"cdc": 1, "cex": 1, "ce-id": 1, "Event_Id": 1, "id": 1} }, ""},
-		"no JSON":           {func(e *outbox.Event) { e.Payload = []byte("{") }, "22P02"},
-		"NUL in a text":     {func(e *outbox.Event) { e.Topic = "\x00" }, "22021"},
-		"NUL in a payload":  {func(e *outbox.Event) { e.Payload = []byte(`"\u0000"`) }, "22P05"},
-		"above the bound":   {func(e *outbox.Event) { e.Payload = []byte(`"` + strings.Repeat("x", outbox.DefaultMaxPayloadBytes) + `"`) }, "23514"},
-		"just at the bound": {func(e *outbox.Event) { e.Payload = []byte(`"` + strings.Repeat("x", outbox.DefaultMaxPayloadBytes-2) + `"`) }, ""},
+		"good":            {func(*outbox.Event) {}, ""},
+		"own id":          {func(e *outbox.Event) { e.ID = "01890A5D-AC96-474B-BCCE-B302099A8057" }, ""},
+		"empty type":      {func(e *outbox.Event) { e.Type = "" }, "22023"},
+		"empty aggregate": {func(e *outbox.Event) { e.AggregateType = "" }, "22023"},
+		"empty id":        {func(e *outbox.Event) { e.AggregateID = "" }, "22023"},
+		"nil uuid":        {func(e *outbox.Event) { e.ID = "00000000-0000-0000-0000-000000000000" }, "22023"},
+		"no uuid":         {func(e *outbox.Event) { e.ID = "x" }, "22P02"},
+		"event_id":        {func(e *outbox.Event) { e.Headers = map[string]any{"event_id": 1} }, "22023"},
+		"event_type":      {func(e *outbox.Event) { e.Headers = map[string]any{"event_type": 1} }, "22023"},
+		"aggregate_type":  {func(e *outbox.Event) { e.Headers = map[string]any{"aggregate_type": 1} }, "22023"},
+		"aggregate_id":    {func(e *outbox.Event) { e.Headers = map[string]any{"aggregate_id": 1} }, "22023"},
+		"cdc-":            {func(e *outbox.Event) { e.Headers = map[string]any{"cdc-": 1} }, "22023"},
+		"ce_":             {func(e *outbox.Event) { e.Headers = map[string]any{"ok": 1, "ce_x": 1} }, "22023"},
+		"debezium":        {func(e *outbox.Event) { e.Headers = map[string]any{"__debezium.x": 1} }, "22023"},
+		"no name":         {func(e *outbox.Event) { e.Headers = map[string]any{"": 1} }, "22023"},
+		"names that look": {func(e *outbox.Event) {
+			e.Headers = map[string]any{"cdc": 1, "cex": 1, "ce-id": 1, "Event_Id": 1, "id": 1}
+		}, ""},
+		"no JSON":          {func(e *outbox.Event) { e.Payload = []byte("{") }, "22P02"},
+		"NUL in a text":    {func(e *outbox.Event) { e.Topic = "\x00" }, "22021"},
+		"NUL in a payload": {func(e *outbox.Event) { e.Payload = []byte(`"\u0000"`) }, "22P05"},
+		"above the bound": {func(e *outbox.Event) {
+			e.Payload = []byte(`"` + strings.Repeat("x", outbox.DefaultMaxPayloadBytes) + `"`)
+		}, "23514"},
+		"just at the bound": {func(e *outbox.Event) {
+			e.Payload = []byte(`"` + strings.Repeat("x", outbox.DefaultMaxPayloadBytes-2) + `"`)
+		}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			event := good
@@ -127,6 +134,10 @@ func TestEmitRefusesTheSame(t *testing.T) {
 			var refused *pgconn.PgError
 			if got := errors.As(err, &refused); got != (c.code != "") || got && refused.Code != c.code {
 				t.Errorf("emit: %v, want SQLSTATE %q", err, c.code)
+			}
+			_, err, _ = message(outbox.NewOptions(), event)
+			if got := errors.As(err, &refused); got != (c.code != "") || got && refused.Code != c.code {
+				t.Errorf("emit_message: %v, want SQLSTATE %q", err, c.code)
 			}
 			_, err, _ = write(outbox.NewOptions(), event)
 			var invalid *outbox.InvalidError
@@ -137,9 +148,11 @@ func TestEmitRefusesTheSame(t *testing.T) {
 	}
 	conn := pg.Conn(t)
 	for _, headers := range []string{"[]", "1", `"x"`, "null"} {
-		var refused *pgconn.PgError
-		if _, err := conn.Exec(ctx(t), "SELECT cdc_relay.emit('a', '1', 't', NULL, headers => $1)", headers); !errors.As(err, &refused) || refused.Code != "22023" {
-			t.Errorf("headers %s: %v", headers, err)
+		for _, function := range []string{"emit", "emit_message"} {
+			var refused *pgconn.PgError
+			if _, err := conn.Exec(ctx(t), "SELECT cdc_relay."+function+"('a', '1', 't', NULL, headers => $1)", headers); !errors.As(err, &refused) || refused.Code != "22023" {
+				t.Errorf("%s, headers %s: %v", function, headers, err)
+			}
 		}
 	}
 	for _, sql := range []string{"SELECT cdc_relay.emit('a', '1', 't', NULL, headers => NULL)", "SELECT cdc_relay.emit('a', '1', 't', payload => NULL, topic => '', partition_key => '')"} {

@@ -37,6 +37,15 @@ func Of(rows []outbox.Row) (c Columns) {
 // Array is how a driver hands over an array parameter.
 type Array string
 
+// Way is how an event is written.
+type Way uint8
+
+// Rows go into the table; Messages have none, and go through cdc_relay.emit_message.
+const (
+	Rows Way = iota
+	Messages
+)
+
 // Native is a driver that knows arrays; Literal one that passes an array's text.
 const (
 	Native  Array = ""
@@ -47,7 +56,7 @@ const (
 type Texts struct {
 	options outbox.Options
 	array   Array
-	made    *[2][Headers << 1]string // nil: none, each is made when it is asked for
+	made    *[2][2][Headers << 1]string // nil: none, each is made when it is asked for
 }
 
 // For checks the options.
@@ -57,10 +66,12 @@ func For(o outbox.Options, array Array) (Texts, error) {
 	}
 	t := Default(array)
 	t.options = o
-	var made [2][Headers << 1]string
-	for many := range made {
-		for c := range made[many] {
-			made[many][c] = t.make(many == 1, Columns(c))
+	var made [2][2][Headers << 1]string
+	for way := range made {
+		for many := range made[way] {
+			for c := range made[way][many] {
+				made[way][many][c] = t.make(Way(way), many == 1, Columns(c))
+			}
 		}
 	}
 	t.made = &made
@@ -73,18 +84,18 @@ func Default(array Array) Texts { return Texts{options: outbox.NewOptions(), arr
 // Options returns what the texts were made for.
 func (t *Texts) Options() outbox.Options { return t.options }
 
-// Text is the statement that inserts one row, or many.
-func (t *Texts) Text(many bool, c Columns) string {
+// Text is the statement that writes one event, or many.
+func (t *Texts) Text(way Way, many bool, c Columns) string {
 	if t.made == nil {
-		return t.make(many, c)
+		return t.make(way, many, c)
 	}
 	if many {
-		return t.made[1][c]
+		return t.made[way][1][c]
 	}
-	return t.made[0][c]
+	return t.made[way][0][c]
 }
 
-func (t *Texts) make(many bool, c Columns) string {
+func (t *Texts) make(way Way, many bool, c Columns) string {
 	payload := string(t.options.PayloadType)
 	names, casts := make([]string, 0, 8), make([]string, 0, 8)
 	add := func(name, cast string) { names, casts = append(names, name), append(casts, cast) }
@@ -144,6 +155,9 @@ func (t *Texts) make(many bool, c Columns) string {
 	columns := " (" + strings.Join(names, ", ") + ") "
 	insert := "INSERT INTO " + quote(t.options.Table) + columns
 	if !t.options.Returning {
+		if way == Messages { // one row in the answer
+			return "SELECT count(" + emit(names) + ") FROM (" + source.String() + ") AS e" + columns
+		}
 		return insert + source.String()
 	}
 	printed := ", '{}'"
@@ -154,7 +168,20 @@ func (t *Texts) make(many bool, c Columns) string {
 	if payload == "bytea" {
 		value = "e.payload"
 	}
-	return "WITH e" + columns + "AS MATERIALIZED (" + source.String() + "), w AS (" + insert + "SELECT * FROM e) SELECT " + value + printed + " FROM e"
+	with, query := "WITH e"+columns+"AS MATERIALIZED ("+source.String()+")", " SELECT "+value+printed+" FROM e"
+	if way == Messages {
+		return with + query + " WHERE " + emit(names) + " IS NOT NULL"
+	}
+	return with + ", w AS (" + insert + "SELECT * FROM e)" + query
+}
+
+// emit calls the function with the columns of e.
+func emit(names []string) string {
+	args := make([]string, len(names))
+	for i, name := range names {
+		args[i] = name + " => e." + name
+	}
+	return "cdc_relay.emit_message(" + strings.Join(args, ", ") + ")"
 }
 
 // quote makes identifiers of "schema.table".

@@ -67,6 +67,7 @@ REVOKE ALL ON FUNCTION cdc_relay.install_order_check(), cdc_relay.remove_order_c
 --   many         more than 256 rows of the key are kept: not looked through
 --   parked       the key has dead letters
 --   paused       the relay is paused
+--   messages     events without a table (008) are on, or were a moment ago: they leave no row that could be looked at
 --   no_mark      no slot, one without a mark, or a mark that is not of this server
 --   transaction  asked inside a transaction that has written, or not in READ COMMITTED
 --   standby      asked of a standby
@@ -112,6 +113,10 @@ BEGIN
         every := CASE WHEN NOT r.good THEN 'no_mark' WHEN r.paused THEN coalesce(every, 'paused') ELSE every END;
         horizon := CASE WHEN horizon IS NULL OR r.horizon_xid < horizon THEN r.horizon_xid ELSE horizon END;
     END LOOP;
+    -- A transaction that began before until_xid may still commit such events; one below the horizon is acknowledged.
+    IF EXISTS (SELECT FROM cdc_relay.message_span m WHERE m.until IS NULL OR m.until_xid > horizon) THEN
+        every := coalesce(every, 'messages');
+    END IF;
     IF horizon IS NULL OR every IS NOT NULL THEN
         RETURN array_to_string(array_fill(coalesce(every, 'no_mark'), ARRAY[n]), ',');
     END IF;
