@@ -180,7 +180,7 @@ func TestSendStopsTryingAndBeginsAgain(t *testing.T) {
 			t.Errorf("got %q, want %q", got, want)
 		}
 		away.Store(false)
-		time.Sleep(o.BreakerCoolDown)
+		<-time.After(o.BreakerCoolDown)
 		s.SendFree(t.Context(), sendable("A"))
 		s.SendFree(t.Context(), sendable("A"))
 		if f.told["succeeded"] != 2 {

@@ -50,7 +50,9 @@ func (w *way) Skipped(n int, _ string)          { w.skipped.Add(int64(n)) }
 // outbox has the check's index and trigger.
 func Optimistic(ctx context.Context, l *lab.Lab, o OptimisticOptions, to *report.Report) error {
 	ways := []*way{
-		{name: "the relay alone"}, {name: "optimistic, free of order", send: true}, {name: "optimistic, with the order check", send: true, ordered: true},
+		{name: "the relay alone"},
+		{name: "optimistic, free of order", send: true},
+		{name: "optimistic, with the order check", send: true, ordered: true},
 		{name: "the relay alone, with the check's index and trigger", ordered: true},
 	}
 	for range o.Rounds {

@@ -29,17 +29,17 @@ func TestOpensProbesAndCloses(t *testing.T) {
 		fail()
 		want(false, false)
 		b.Done(false, Success) // a call from before it opened
-		time.Sleep(10*time.Second - 1)
+		<-time.After(10*time.Second - 1)
 		want(false, false)
-		time.Sleep(1)
+		<-time.After(1)
 		want(true, true)
 		want(false, false) // one probe at a time
 		b.Done(false, Success)
 		want(false, false)
 		b.Done(true, Failure)
-		time.Sleep(10*time.Second - 1)
+		<-time.After(10*time.Second - 1)
 		want(false, false)
-		time.Sleep(1)
+		<-time.After(1)
 		want(true, true)
 		b.Done(true, Unknown) // the probe found nothing out: the next call is one
 		want(true, true)
