@@ -17,34 +17,36 @@ import (
 
 // options are what a run was asked for.
 type options struct {
-	stages   []string
-	json     bool
-	smoke    bool
-	postgres string
-	relay    string
-	drain    drain.Options
-	memory   memory.Options
-	live     live.Options
-	inbox    ends.InboxOptions
-	runner   ends.RunnerOptions
-	write    ends.WriteOptions
-	profile  string
+	stages     []string
+	json       bool
+	smoke      bool
+	postgres   string
+	relay      string
+	drain      drain.Options
+	memory     memory.Options
+	live       live.Options
+	inbox      ends.InboxOptions
+	runner     ends.RunnerOptions
+	write      ends.WriteOptions
+	optimistic ends.OptimisticOptions
+	profile    string
 }
 
 func stages() []string {
-	return []string{"drain", "memory", "live", "start", "write", "inbox", "runner"}
+	return []string{"drain", "memory", "live", "start", "write", "optimistic", "inbox", "runner"}
 }
 
 func defaults() options {
 	return options{
-		postgres: postgres.DefaultVersion,
-		drain:    drain.Options{Rows: 500_000, SingleRows: 200_000, LargeRows: 1_000_000, Rounds: 5},
-		memory:   memory.Options{HugeRows: 2_000_000, Outage: time.Minute, Rate: 1000},
-		live:     live.Options{For: 10 * time.Second, Warm: 2 * time.Second, Rounds: 3, Connections: 16, Delay: 20 * time.Millisecond, Restarts: 10, Takeovers: 5},
-		inbox:    ends.InboxOptions{Claims: 20_000, Batches: 200, DayRows: 1_000_000},
-		runner:   ends.RunnerOptions{Events: 500_000},
-		write:    ends.WriteOptions{Calls: 1000},
-		profile:  "relay.pprof",
+		postgres:   postgres.DefaultVersion,
+		drain:      drain.Options{Rows: 500_000, SingleRows: 200_000, LargeRows: 1_000_000, Rounds: 5},
+		memory:     memory.Options{HugeRows: 2_000_000, Outage: time.Minute, Rate: 1000},
+		live:       live.Options{For: 10 * time.Second, Warm: 2 * time.Second, Rounds: 3, Connections: 16, Delay: 20 * time.Millisecond, Restarts: 10, Takeovers: 5},
+		inbox:      ends.InboxOptions{Claims: 20_000, Batches: 200, DayRows: 1_000_000},
+		runner:     ends.RunnerOptions{Events: 500_000},
+		write:      ends.WriteOptions{Calls: 1000},
+		optimistic: ends.OptimisticOptions{Rate: 500, Connections: 16, For: 6 * time.Second, Warm: 2 * time.Second, Rounds: 3},
+		profile:    "relay.pprof",
 	}
 }
 
@@ -54,6 +56,7 @@ func (o *options) small() {
 	o.memory = memory.Options{HugeRows: 50_000, Outage: 2 * time.Second, Rate: 500}
 	o.inbox = ends.InboxOptions{Claims: 500, Batches: 5, DayRows: 10_000}
 	o.runner.Events = 5_000
+	o.optimistic.For, o.optimistic.Warm, o.optimistic.Rounds = time.Second, 200*time.Millisecond, 1
 	o.live.For, o.live.Warm, o.live.Rounds, o.live.Restarts, o.live.Takeovers = time.Second, 200*time.Millisecond, 1, 2, 1
 	o.write.Calls = 20
 }
@@ -67,7 +70,7 @@ func parse(args []string, words io.Writer) (options, error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(words)
 	flags.Usage = func() {
-		fmt.Fprintln(words, "usage: go run ./bench [flags] all|drain|memory|live|start|write|inbox|runner|profile ...")
+		fmt.Fprintln(words, "usage: go run ./bench [flags] all|drain|memory|live|start|write|optimistic|inbox|runner|profile ...")
 		flags.PrintDefaults()
 	}
 	format := flags.String("o", "text", "how the result is printed: text, json")

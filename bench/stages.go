@@ -46,6 +46,7 @@ func measure(ctx context.Context, o options, words io.Writer) (r *report.Report,
 		{"inbox", func() error { return ends.Inbox(ctx, l.URL(), o.inbox, r) }},
 		{"runner", func() error { return ends.Runner(ctx, l, o.runner, r) }},
 		{"write", func() error { return ends.Write(ctx, l, o.write, r) }},
+		{"optimistic", func() error { return ends.Optimistic(ctx, l, o.optimistic, r) }},
 	} {
 		if !o.wants(s.name) {
 			continue

@@ -114,7 +114,7 @@ func TestI7_MessagesAreNotSkippedInSilence(t *testing.T) {
 func TestMessagesOfOthersAreNoBusinessOfOurs(t *testing.T) {
 	t.Parallel()
 	on, off := openMessages(t, Span{}), openMessages(t)
-	for _, prefix := range []string{"", "cdc_rela", "cdc_relay2", "CDC_RELAY", "debezium"} {
+	for _, prefix := range []string{"", "cdc_rel", "cdc_relay2", "CDC_RELAY", "debezium"} {
 		feed(t, on, logicalMsg(false, 0x90, prefix, []byte{1, 2}), beginMsg(0x100, 7), logicalMsg(true, 0x90, prefix, nil), commitMsg(0x100, 0x130))
 	}
 	feed(t, off, beginMsg(0x100, 7), logicalMsg(true, 0x90, Prefix, []byte{9}), commitMsg(0x100, 0x130), logicalMsg(false, 0x140, Prefix, nil))

@@ -54,10 +54,12 @@ func TestArrows(t *testing.T) {
 		"migrations":     {},
 		"internal/admin": {},
 
-		"outbox":            {},
-		"outbox/outboxpgx":  {"outbox"},
-		"outbox/outboxsql":  {"outbox"},
-		"outbox/outboxotel": {},
+		"outbox":             {"outbox", "record"},
+		"outbox/outboxpgx":   {"outbox", "record"},
+		"outbox/outboxsql":   {"outbox", "record"},
+		"outbox/outboxotel":  {},
+		"outbox/outboxprom":  {"outbox", "record"},
+		"outbox/outboxkafka": {"outbox", "record", "sink/kafka/partition"},
 
 		"inbox/inboxkafka":                   {"inbox", "inbox/inboxkafka/internal/"},
 		"inbox/inboxkafka/internal/fetch":    {"inbox"},
@@ -100,10 +102,18 @@ func TestRecordNeedsTheStandardLibraryOnly(t *testing.T) {
 func TestOutboxPullsInWhatItSpeaksTo(t *testing.T) {
 	t.Parallel()
 	for pkg, allowed := range map[string][]string{
-		"outbox":            {module + "/outbox"},
-		"outbox/outboxsql":  {module + "/outbox"},
-		"outbox/outboxpgx":  {module + "/outbox", "github.com/jackc/pgx/v5", "github.com/jackc/pgpassfile", "github.com/jackc/pgservicefile", "golang.org/x/text"},
+		"outbox":            {module + "/outbox", module + "/record"},
+		"outbox/outboxsql":  {module + "/outbox", module + "/record"},
+		"outbox/outboxpgx":  {module + "/outbox", module + "/record", "github.com/jackc/pgx/v5", "github.com/jackc/pgpassfile", "github.com/jackc/pgservicefile", "golang.org/x/text"},
 		"outbox/outboxotel": {"go.opentelemetry.io/otel", "github.com/cespare/xxhash"},
+		"outbox/outboxkafka": {
+			module + "/outbox", module + "/record", module + "/sink/kafka/partition",
+			"github.com/segmentio/kafka-go", "github.com/klauspost/compress", "github.com/pierrec/lz4",
+		},
+		"outbox/outboxprom": {
+			module + "/outbox", module + "/record", "github.com/prometheus/", "github.com/beorn7/", "github.com/cespare/", "github.com/munnerz/",
+			"google.golang.org/protobuf", "golang.org/x/", "go.yaml.in/",
+		},
 	} {
 		for _, dep := range deps(t, module+"/"+pkg) {
 			if strings.HasSuffix(dep, "/stdlib") {

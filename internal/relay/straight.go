@@ -40,18 +40,28 @@ func (q *straight) pop() (data []byte, ok bool) {
 	if !q.more() {
 		return nil, false
 	}
+	data = q.queue[q.next].data
 	q.next++
-	data = q.queue[q.next-1].data
-	if q.next == len(q.queue) {
-		q.queue, q.next, q.ready, q.bytes = q.queue[:0], 0, 0, 0
-	}
+	q.bytes -= len(data)
 	return data, true
+}
+
+// compact forgets what has been taken; buffers change places, so that they are used again.
+func (q *straight) compact() {
+	waiting := len(q.queue) - q.next
+	for i := range waiting {
+		q.queue[i], q.queue[q.next+i] = q.queue[q.next+i], q.queue[i]
+	}
+	q.queue, q.ready, q.next = q.queue[:waiting], q.ready-q.next, 0
 }
 
 // push takes a message of pgoutput, when pop has nothing left, and returns it when it may be decoded at once.
 func (q *straight) push(m *replication.Message) (data []byte, ok bool) {
 	if !q.on || len(m.Data) == 0 {
 		return m.Data, true
+	}
+	if q.next > 0 {
+		q.compact()
 	}
 	row := m.Data[0] == 'I'
 	if len(q.queue) == 0 && !row {
