@@ -48,6 +48,7 @@ func RunStore[T any](t *testing.T, f Fixture[T]) {
 		"PlayThatKills":      (*bed[T]).playThatKills,
 		"PlayTwice":          (*bed[T]).playTwice,
 		"ParkWhilePlayed":    (*bed[T]).parkWhilePlayed,
+		"PlayWhileParked":    (*bed[T]).playWhileParked,
 		"Drop":               (*bed[T]).drop,
 		"Places":             (*bed[T]).places,
 		"PlacesFence":        (*bed[T]).placesFence,

@@ -294,6 +294,50 @@ func (b *bed[T]) parkWhilePlayed() {
 	b.wantEffects(bad.ID, next.ID)
 }
 
+// The other way round: who plays the last letter waits for the one who parks behind it, and does not release the key.
+func (b *bed[T]) playWhileParked() {
+	h := &picky[T]{b, map[string]bool{}}
+	p := b.processor(h.handle, inbox.Options{})
+	bad, next := message(NewID(), "k", 1), message(NewID(), "k", 2)
+	h.bad[bad.ID] = true
+	b.want(p, bad, inbox.DeadLettered)
+	clear(h.bad)
+	b.judge(b.letters()[0], inbox.Retry)
+	l := b.playable()[0]
+	played := make(chan error, 1)
+	err := b.f.Store.Tx(b.Context(), func(ctx context.Context, tx T) error {
+		key, _ := inbox.KeyUID("orders", []byte("k"))
+		id, _ := inbox.ParseUID(next.ID)
+		waits, err := b.f.Store.ParkBehind(ctx, tx, b.consumer, &inbox.Letter{UID: id, Key: key, Waiting: true, Reason: "waiting", Message: *next})
+		if err != nil || !waits {
+			b.Errorf("park behind: %v, %v", waits, err)
+		}
+		go func() {
+			_, err := p.Play(b.Context(), l)
+			played <- err
+		}()
+		select {
+		case err := <-played:
+			b.Errorf("the last letter was played while another was parked behind it: %v", err)
+			played <- err
+		case <-time.After(200 * time.Millisecond): // it waits
+		}
+		return nil
+	})
+	if err := errors.Join(err, <-played); err != nil {
+		b.Fatal(err)
+	}
+	b.wantLetters(0, 1)
+	last := message(NewID(), "k", 3)
+	b.want(p, last, inbox.Parked) // the key was not released
+	for range 2 {
+		if o, err := p.Play(b.Context(), b.playable()[0]); o != inbox.Processed || err != nil {
+			b.Fatal(o, err)
+		}
+	}
+	b.wantEffects(bad.ID, next.ID, last.ID)
+}
+
 // Giving up the first lets those behind it go.
 func (b *bed[T]) drop() {
 	p, _, ms := b.parked(inbox.Options{})

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
+	"time"
 
 	"github.com/cdc-relay/cdc-relay/inbox"
 )
@@ -47,28 +47,42 @@ func (b *bed[T]) mark() {
 	b.want(p, f, inbox.Processed) // the failure moved no mark
 }
 
-// The row fences: of many who hold the same event one applies it.
+// The row fences: who comes while the same event takes effect waits, and finds it done.
 func (b *bed[T]) markConcurrent() {
 	p := b.byMark(b.apply)
 	b.want(p, positioned("s:1", 1, 0, "k"), inbox.Processed)
 	m := positioned("s:1", 2, 0, "k")
-	var mu sync.Mutex
-	outcomes := map[inbox.Outcome]int{}
-	var wg sync.WaitGroup
-	for range 20 {
-		wg.Go(func() {
-			o, err := p.Process(b.Context(), again(m))
-			if err != nil {
-				b.Error(err)
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			outcomes[o]++
-		})
+	busy, release := make(chan struct{}), make(chan struct{})
+	slow := b.byMark(func(ctx context.Context, tx T, m *inbox.Message) error {
+		close(busy)
+		<-release
+		return b.apply(ctx, tx, m)
+	})
+	outcomes := make(chan inbox.Outcome, 2)
+	run := func(p *inbox.Processor[T], m *inbox.Message) {
+		o, err := p.Process(b.Context(), m)
+		if err != nil {
+			b.Error(err)
+		}
+		outcomes <- o
 	}
-	wg.Wait()
-	if outcomes[inbox.Processed] != 1 || outcomes[inbox.Duplicate] != 19 {
-		b.Errorf("20 at once: %v", outcomes)
+	go run(slow, m)
+	<-busy
+	zombie := again(m)
+	go run(p, zombie)
+	select {
+	case o := <-outcomes:
+		b.Errorf("a copy ended as %v while the first was under way", o)
+		outcomes <- o
+	case <-time.After(200 * time.Millisecond): // it waits
+	}
+	close(release)
+	first, second := <-outcomes, <-outcomes
+	if min(first, second) != inbox.Processed || max(first, second) != inbox.Duplicate {
+		b.Errorf("two at once: %v and %v", first, second)
+	}
+	if n := len(b.effects()); n != 2 {
+		b.Errorf("%d effects of 2 events", n)
 	}
 }
 
