@@ -73,14 +73,14 @@ func (s *Store) Sample(ctx context.Context) (Sample, error) {
 	return out, nil
 }
 
-// MessageSpans returns the spans of an incarnation, oldest first; those that can still concern a transaction that commits after
+// MessageSpans returns the slot's spans, oldest first; those that can still concern a transaction that commits after
 // the mark. A schema that is too old for messages has none.
 func (s *Store) MessageSpans(ctx context.Context, m *Mark) ([]MessageSpan, error) {
 	var since, until, xid []string
 	err := s.query(ctx, `
 		SELECT coalesce(array_agg(since::text ORDER BY since), '{}'), coalesce(array_agg(coalesce(until, '0/0')::text ORDER BY since), '{}'),
 		       coalesce(array_agg(coalesce(until_xid, '0')::text ORDER BY since), '{}')
-		  FROM cdc_relay.message_spans_v1($1, $2)`, []any{s.slot, m.Incarnation}, &since, &until, &xid)
+		  FROM cdc_relay.message_spans_v1($1)`, []any{s.slot}, &since, &until, &xid)
 	if errors.Is(err, ErrNoSchema) {
 		return nil, nil
 	}

@@ -9,21 +9,21 @@
 --   none --on--> open --off--> closing (emit_message refuses) --off--> closed
 --                  ^---on----------'
 CREATE TABLE IF NOT EXISTS cdc_relay.message_span (
-    slot        text    NOT NULL,
-    incarnation text    NOT NULL,
+    slot        text    NOT NULL REFERENCES cdc_relay.checkpoint ON DELETE CASCADE,
     since       pg_lsn  NOT NULL,
     closing     boolean NOT NULL DEFAULT false,
     until       pg_lsn,
     until_xid   xid8,
-    PRIMARY KEY (slot, incarnation, since)
+    PRIMARY KEY (slot, since)
 );
 REVOKE ALL ON cdc_relay.message_span FROM PUBLIC;
 
-CREATE OR REPLACE FUNCTION cdc_relay.message_spans_v1(p_slot text, p_incarnation text)
+-- A span that begins beyond the end of the WAL was copied from another server, and says nothing about this one.
+CREATE OR REPLACE FUNCTION cdc_relay.message_spans_v1(p_slot text)
 RETURNS TABLE (since pg_lsn, until pg_lsn, until_xid xid8)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT s.since, s.until, s.until_xid FROM cdc_relay.message_span s
-     WHERE s.slot = p_slot AND s.incarnation = p_incarnation ORDER BY s.since
+     WHERE s.slot = p_slot AND s.since <= pg_current_wal_insert_lsn() ORDER BY s.since
 $$;
 
 -- Called until it answers ok. It answers again between the two steps of off: the first must be committed before the second
@@ -43,17 +43,18 @@ BEGIN
                        WHERE s.slot_name = p_slot AND s.database = current_database() AND s.active_pid = p_walsender) THEN
         code := 'fenced'; detail := format('walsender %s does not hold the slot', p_walsender); RETURN;
     END IF;
-    SELECT * INTO r FROM cdc_relay.message_span s WHERE s.slot = p_slot AND s.incarnation = p_incarnation AND s.until IS NULL;
+    DELETE FROM cdc_relay.message_span s WHERE s.slot = p_slot AND s.since > pg_current_wal_insert_lsn();
+    SELECT * INTO r FROM cdc_relay.message_span s WHERE s.slot = p_slot AND s.until IS NULL;
     IF p_on AND r.slot IS NULL THEN
-        INSERT INTO cdc_relay.message_span (slot, incarnation, since) VALUES (p_slot, p_incarnation, pg_current_wal_insert_lsn());
+        INSERT INTO cdc_relay.message_span (slot, since) VALUES (p_slot, pg_current_wal_insert_lsn());
     ELSIF p_on AND r.closing THEN
-        UPDATE cdc_relay.message_span s SET closing = false WHERE s.slot = p_slot AND s.incarnation = p_incarnation AND s.since = r.since;
+        UPDATE cdc_relay.message_span s SET closing = false WHERE s.slot = p_slot AND s.since = r.since;
     ELSIF NOT p_on AND NOT r.closing THEN
-        UPDATE cdc_relay.message_span s SET closing = true WHERE s.slot = p_slot AND s.incarnation = p_incarnation AND s.since = r.since;
+        UPDATE cdc_relay.message_span s SET closing = true WHERE s.slot = p_slot AND s.since = r.since;
         code := 'again';
     ELSIF NOT p_on AND r.closing THEN
         UPDATE cdc_relay.message_span s SET until = pg_current_wal_insert_lsn(), until_xid = pg_snapshot_xmax(pg_current_snapshot())
-         WHERE s.slot = p_slot AND s.incarnation = p_incarnation AND s.since = r.since;
+         WHERE s.slot = p_slot AND s.since = r.since;
     END IF;
 END
 $$;
@@ -74,86 +75,136 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
              WHERE p.pronamespace = 'cdc_relay'::regnamespace AND p.proname = 'emit_message' LIMIT 1) o
 $$;
 
--- cdc_relay.emit without a table: the same parameters, the same rules, and the event's id comes back. It runs with its owner's
--- rights, so that nobody else needs any on pg_logical_emit_message; EXECUTE on it is for those who may write events:
+-- The form of a message, which package decoder reads: version, flags, event id, texts with a zero byte behind each, payload.
+-- A plain SQL function of one expression, so that it costs no call where it stands.
+CREATE OR REPLACE FUNCTION cdc_relay.message_bytes(
+    event_id uuid, aggregate_type text, aggregate_id text, event_type text, payload bytea, headers jsonb, topic text, partition_key text)
+RETURNS bytea LANGUAGE sql STABLE AS $$
+    SELECT pg_catalog.set_byte('\x0100'::pg_catalog.bytea, 1, {{if eq .PayloadType "bytea"}}32{{else if eq .PayloadType "text"}}16{{else}}0{{end}}
+               + CASE WHEN topic <> '' THEN 1 ELSE 0 END + CASE WHEN partition_key <> '' THEN 2 ELSE 0 END
+               + CASE WHEN headers <> '{}' THEN 4 ELSE 0 END + CASE WHEN payload IS NULL THEN 0 ELSE 8 END)
+        || pg_catalog.uuid_send(event_id)
+        || pg_catalog.convert_to(aggregate_type, 'UTF8') || '\x00'::pg_catalog.bytea
+        || pg_catalog.convert_to(aggregate_id, 'UTF8') || '\x00'::pg_catalog.bytea
+        || pg_catalog.convert_to(event_type, 'UTF8') || '\x00'::pg_catalog.bytea
+        || CASE WHEN topic <> '' THEN pg_catalog.convert_to(topic, 'UTF8') || '\x00'::pg_catalog.bytea ELSE '' END
+        || CASE WHEN partition_key <> '' THEN pg_catalog.convert_to(partition_key, 'UTF8') || '\x00'::pg_catalog.bytea ELSE '' END
+        || CASE WHEN headers <> '{}' THEN pg_catalog.convert_to(headers::pg_catalog.text, 'UTF8') || '\x00'::pg_catalog.bytea ELSE '' END
+        || coalesce(payload, '')
+$$;
+
+CREATE OR REPLACE FUNCTION cdc_relay.header_mistake(headers jsonb) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF jsonb_typeof(headers) <> 'object' THEN
+        RETURN format('headers are a JSON %s, want an object', jsonb_typeof(headers));
+    END IF;
+    RETURN (SELECT format('header %I has no name or one that the relay writes itself', name) FROM jsonb_object_keys(headers) AS k (name)
+             WHERE name IN ('', 'event_id', 'event_type', 'aggregate_type', 'aggregate_id')
+                OR starts_with(name, 'cdc-') OR starts_with(name, 'ce_') OR starts_with(name, '__debezium.') LIMIT 1);
+END
+$$;
+
+-- What is wrong with an event, as cdc_relay.emit and the outbox see it; null: nothing.
+CREATE OR REPLACE FUNCTION cdc_relay.message_mistake(
+    event_id uuid, aggregate_type text, aggregate_id text, event_type text, payload bytea, headers jsonb)
+RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT CASE
+        WHEN coalesce(aggregate_type, '') = '' THEN 'aggregate_type is empty, and it is required'
+        WHEN coalesce(aggregate_id, '') = '' THEN 'aggregate_id is empty, and it is required'
+        WHEN coalesce(event_type, '') = '' THEN 'event_type is empty, and it is required'
+        WHEN event_id = '00000000-0000-0000-0000-000000000000' THEN 'event_id is the nil uuid: every event after the first would be taken for a copy of it'
+        WHEN pg_catalog.octet_length(payload) > {{.PayloadMaxBytes}} THEN 'payload_bound'
+        WHEN headers <> '{}' THEN cdc_relay.header_mistake(headers)
+    END
+$$;
+
+CREATE OR REPLACE FUNCTION cdc_relay.refuse_message(mistake text) RETURNS pg_lsn
+LANGUAGE plpgsql STRICT SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF mistake = 'payload_bound' THEN
+        RAISE check_violation USING MESSAGE = 'emit_message: the payload is larger than payload_bound allows: {{.PayloadMaxBytes}} bytes', CONSTRAINT = mistake;
+    ELSIF mistake = 'no_relay' THEN
+        RAISE object_not_in_prerequisite_state USING MESSAGE = 'emit_message: no relay publishes messages from this database, and the event would be lost',
+            HINT = 'Run the relay with messages: on, or call cdc_relay.emit.';
+    END IF;
+    RAISE invalid_parameter_value USING MESSAGE = 'emit_message: ' || mistake;
+END
+$$;
+
+-- cdc_relay.emit without a table: the same parameters, the same rules, and the event's id comes back. emit_messages takes many
+-- at once, arrays of the same length or null, and writes them in their order. Both run with their owner's rights, so that
+-- nobody else needs any on pg_logical_emit_message; EXECUTE on them is for those who may write events:
 --
---   GRANT EXECUTE ON FUNCTION cdc_relay.emit_message TO shop
+--   GRANT EXECUTE ON FUNCTION cdc_relay.emit_message, cdc_relay.emit_messages TO shop
 --
--- The form of the message stands in package decoder, which reads it.
+-- First the xid, then the look at the spans: whoever is younger than the end of a span has seen it.
 DO $migrate$
+DECLARE
+    uuid_v7 text := CASE WHEN current_setting('server_version_num')::int >= 180000 THEN 'uuidv7()' ELSE 'cdc_relay.uuid_v7()' END;
 BEGIN
     EXECUTE format($create$
 CREATE OR REPLACE FUNCTION cdc_relay.emit_message(
-    aggregate_type text,
-    aggregate_id   text,
-    event_type     text,
-    payload        {{.PayloadType}},
-    headers        jsonb DEFAULT '{}',
-    topic          text DEFAULT NULL,
-    partition_key  text DEFAULT NULL,
-    event_id       uuid DEFAULT NULL
+    aggregate_type text, aggregate_id text, event_type text, payload {{.PayloadType}},
+    headers jsonb DEFAULT '{}', topic text DEFAULT NULL, partition_key text DEFAULT NULL, event_id uuid DEFAULT NULL
 ) RETURNS uuid
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $emit$
 DECLARE
-    id    uuid  := coalesce(event_id, %s);
-    body  bytea := {{if eq .PayloadType "bytea"}}payload{{else}}convert_to(payload::text, 'UTF8'){{end}};
-    flags int   := {{if eq .PayloadType "bytea"}}32{{else if eq .PayloadType "text"}}16{{else}}0{{end}};
-    texts bytea := convert_to(aggregate_type, 'UTF8') || '\x00'::bytea || convert_to(aggregate_id, 'UTF8') || '\x00'::bytea
-                || convert_to(event_type, 'UTF8') || '\x00'::bytea;
-    wrong text;
+    id      uuid   := coalesce(event_id, %s);
+    body    bytea  := {{if eq .PayloadType "bytea"}}payload{{else}}convert_to(payload::text, 'UTF8'){{end}};
+    mistake text   := cdc_relay.message_mistake(id, aggregate_type, aggregate_id, event_type, body, headers);
+    message bytea  := cdc_relay.message_bytes(id, aggregate_type, aggregate_id, event_type, body, headers, topic, partition_key);
+    xid     xid8   := pg_current_xact_id();
+    written pg_lsn;
 BEGIN
-    IF texts IS NULL OR '' IN (aggregate_type, aggregate_id, event_type) THEN
-        RAISE EXCEPTION 'emit_message: %% is empty, and it is required', CASE WHEN coalesce(aggregate_type, '') = '' THEN 'aggregate_type'
-            WHEN coalesce(aggregate_id, '') = '' THEN 'aggregate_id' ELSE 'event_type' END USING ERRCODE = 'invalid_parameter_value';
-    ELSIF id = '00000000-0000-0000-0000-000000000000' THEN
-        RAISE EXCEPTION 'emit_message: event_id is the nil uuid: every event after the first would be taken for a copy of it' USING ERRCODE = 'invalid_parameter_value';
-    ELSIF octet_length(body) > {{.PayloadMaxBytes}} THEN
-        RAISE EXCEPTION 'emit_message: the payload has %% bytes, more than payload_bound allows: {{.PayloadMaxBytes}}', octet_length(body)
-            USING ERRCODE = 'check_violation', CONSTRAINT = 'payload_bound';
-    END IF;
-    IF topic <> '' THEN
-        flags := flags + 1;
-        texts := texts || convert_to(topic, 'UTF8') || '\x00'::bytea;
-    END IF;
-    IF partition_key <> '' THEN
-        flags := flags + 2;
-        texts := texts || convert_to(partition_key, 'UTF8') || '\x00'::bytea;
-    END IF;
-    IF headers <> '{}' THEN
-        IF jsonb_typeof(headers) <> 'object' THEN
-            RAISE EXCEPTION 'emit_message: headers are a JSON %%, want an object', jsonb_typeof(headers) USING ERRCODE = 'invalid_parameter_value';
-        END IF;
-        SELECT name INTO wrong FROM jsonb_object_keys(headers) AS k (name)
-         WHERE name IN ('', 'event_id', 'event_type', 'aggregate_type', 'aggregate_id')
-            OR starts_with(name, 'cdc-') OR starts_with(name, 'ce_') OR starts_with(name, '__debezium.')
-         LIMIT 1;
+    IF mistake IS NULL THEN
+        SELECT pg_logical_emit_message(true, 'cdc_relay', message) INTO written FROM cdc_relay.message_span s
+         WHERE s.until IS NULL AND NOT s.closing LIMIT 1;
         IF FOUND THEN
-            RAISE EXCEPTION 'emit_message: header %% has no name or one that the relay writes itself', quote_ident(wrong) USING ERRCODE = 'invalid_parameter_value';
+            RETURN id;
         END IF;
-        flags := flags + 4;
-        texts := texts || convert_to(headers::text, 'UTF8') || '\x00'::bytea;
     END IF;
-    IF body IS NOT NULL THEN
-        flags := flags + 8;
-        texts := texts || body;
-    END IF;
-    -- First the xid, then the look: whoever is younger than the end of a span has seen it.
-    PERFORM pg_current_xact_id();
-    IF NOT EXISTS (SELECT FROM cdc_relay.message_span s JOIN cdc_relay.checkpoint c USING (slot, incarnation)
-                    WHERE s.until IS NULL AND NOT s.closing) THEN
-        RAISE EXCEPTION 'emit_message: no relay publishes messages from this database, and the event would be lost'
-            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Run the relay with messages: on, or call cdc_relay.emit.';
-    END IF;
-    PERFORM pg_logical_emit_message(true, 'cdc_relay', set_byte('\x0100'::bytea, 1, flags) || uuid_send(id) || texts);
-    RETURN id;
+    PERFORM cdc_relay.refuse_message(coalesce(mistake, 'no_relay'));
+    RETURN NULL; -- never: it has raised
 END
 $emit$
-    $create$, CASE WHEN current_setting('server_version_num')::int >= 180000 THEN 'uuidv7()' ELSE 'cdc_relay.uuid_v7()' END);
+    $create$, uuid_v7);
+    EXECUTE format($create$
+CREATE OR REPLACE FUNCTION cdc_relay.emit_messages(
+    aggregate_types text[], aggregate_ids text[], event_types text[], payloads {{.PayloadType}}[],
+    headers jsonb[] DEFAULT NULL, topics text[] DEFAULT NULL, partition_keys text[] DEFAULT NULL, event_ids uuid[] DEFAULT NULL
+) RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $emit$
+DECLARE
+    xid     xid8 := pg_current_xact_id();
+    written bigint;
+BEGIN
+    IF NOT EXISTS (SELECT FROM cdc_relay.message_span s WHERE s.until IS NULL AND NOT s.closing) THEN
+        PERFORM cdc_relay.refuse_message('no_relay');
+    END IF;
+    -- OFFSET 0: id and body are made once, and the functions below are expressions of columns.
+    SELECT count(CASE WHEN cdc_relay.message_mistake(e.id, e.aggregate_type, e.aggregate_id, e.event_type, e.body, e.headers) IS NULL
+                 THEN pg_logical_emit_message(true, 'cdc_relay',
+                      cdc_relay.message_bytes(e.id, e.aggregate_type, e.aggregate_id, e.event_type, e.body, e.headers, e.topic, e.partition_key))
+                 ELSE cdc_relay.refuse_message(cdc_relay.message_mistake(e.id, e.aggregate_type, e.aggregate_id, e.event_type, e.body, e.headers)) END)
+      INTO written
+      FROM (SELECT coalesce(u.id, %s) AS id, u.aggregate_type, u.aggregate_id, u.event_type, u.headers, u.topic, u.partition_key,
+                   {{if eq .PayloadType "bytea"}}u.payload{{else}}convert_to(u.payload::text, 'UTF8'){{end}} AS body
+              FROM unnest(event_ids, aggregate_types, aggregate_ids, event_types, payloads, headers, topics, partition_keys)
+                AS u (id, aggregate_type, aggregate_id, event_type, payload, headers, topic, partition_key) OFFSET 0) AS e;
+    RETURN written;
+END
+$emit$
+    $create$, uuid_v7);
 END
 $migrate$;
 
 REVOKE ALL ON FUNCTION
-    cdc_relay.message_spans_v1(text, text), cdc_relay.messages_v1(text, integer, text, boolean), cdc_relay.message_rights_v1(),
-    cdc_relay.emit_message(text, text, text, {{.PayloadType}}, jsonb, text, text, uuid)
+    cdc_relay.message_spans_v1(text), cdc_relay.messages_v1(text, integer, text, boolean), cdc_relay.message_rights_v1(),
+    cdc_relay.message_bytes(uuid, text, text, text, bytea, jsonb, text, text), cdc_relay.header_mistake(jsonb), cdc_relay.refuse_message(text),
+    cdc_relay.message_mistake(uuid, text, text, text, bytea, jsonb),
+    cdc_relay.emit_message(text, text, text, {{.PayloadType}}, jsonb, text, text, uuid),
+    cdc_relay.emit_messages(text[], text[], text[], {{.PayloadType}}[], jsonb[], text[], text[], uuid[])
     FROM PUBLIC;

@@ -21,7 +21,7 @@ func published(t *testing.T, pg *testenv.PG) {
 	t.Helper()
 	pg.Exec(t, `INSERT INTO cdc_relay.checkpoint (slot, publication, state, timeline, horizon_xid, horizon_lsn, nonce, system_id, incarnation, fingerprint)
 			VALUES ('s', 'cdc_relay', 'ready', 1, '3', '0/1', '', '1', 'i', 'f');
-		INSERT INTO cdc_relay.message_span (slot, incarnation, since) VALUES ('s', 'i', '0/0')`)
+		INSERT INTO cdc_relay.message_span (slot, since) VALUES ('s', '0/0')`)
 }
 
 // events are what the relay's decoder makes of all that a slot has to send.
@@ -161,8 +161,9 @@ func TestEmitIsRefusedWhenItWouldBeLost(t *testing.T) {
 	}
 	pg.Exec(t, "UPDATE cdc_relay.message_span SET closing = true")
 	refuses("55000")
-	pg.Exec(t, "UPDATE cdc_relay.message_span SET closing = false; UPDATE cdc_relay.checkpoint SET incarnation = 'another'")
+	pg.Exec(t, "UPDATE cdc_relay.message_span SET closing = false; DELETE FROM cdc_relay.checkpoint") // slot drop
 	refuses("55000")
-	pg.Exec(t, "UPDATE cdc_relay.checkpoint SET incarnation = 'i'; UPDATE cdc_relay.message_span SET until = '0/2', until_xid = '3'")
+	published(t, pg)
+	pg.Exec(t, "UPDATE cdc_relay.message_span SET until = '0/2', until_xid = '3'")
 	refuses("55000")
 }
