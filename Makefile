@@ -91,6 +91,10 @@ $(GOLANGCI):
 demo: ## Postgres, broker, relay, application and consumer, live; Ctrl-C drains; FOR=15s, ARGS='--chaos'
 	go run ./cmd/cdc-relay-demo --for $(FOR) $(ARGS)
 
+.PHONY: saga
+saga: ## three services over outbox, relay and inbox, judged; ARGS='--for 20s --fail payment=20% --kill -o json'
+	@go run ./examples/saga $(ARGS)
+
 .PHONY: bench
 bench: fetch ## all measurements of the README, as a table; ARGS='-o json'
 	go run ./bench $(ARGS) all

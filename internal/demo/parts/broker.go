@@ -31,7 +31,8 @@ type Broker struct {
 func OpenBroker(ctx context.Context, addrs []string, topic string) (*Broker, error) {
 	b := &Broker{addrs: addrs, topic: topic, wires: &wires{}}
 	if len(addrs) == 0 {
-		fake, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.ListenFn(b.wires.listen))
+		fake, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.ListenFn(b.wires.listen),
+			kfake.BrokerConfigs(map[string]string{"group.min.session.timeout.ms": "1000"})) // a killed member is missed soon
 		if err != nil {
 			return nil, fmt.Errorf("start the embedded broker: %w", err)
 		}
@@ -47,6 +48,18 @@ func OpenBroker(ctx context.Context, addrs []string, topic string) (*Broker, err
 		return nil, fmt.Errorf("create topic %s at %v: %w", topic, b.addrs, err)
 	}
 	return b, nil
+}
+
+// Add makes more topics, in an embedded broker.
+func (b *Broker) Add(ctx context.Context, partitions int32, topics ...string) error {
+	answers, err := b.admin.CreateTopics(ctx, partitions, -1, nil, topics...)
+	if err == nil {
+		err = answers.Error()
+	}
+	if err != nil {
+		return fmt.Errorf("create topics %v at %v: %w", topics, b.addrs, err)
+	}
+	return nil
 }
 
 // Addrs returns the brokers' addresses.
