@@ -96,7 +96,9 @@ func crashMessages() []*inbox.Message {
 			Topic: "orders", Offset: int64(n), Key: fmt.Appendf(nil, "k%d", n%2), Value: []byte("{}"),
 			Headers: []inbox.Header{
 				{Key: "event_id", Value: fmt.Appendf(nil, "%08x-%04x-7000-8000-%012x", day>>16, day&0xffff, n)},
-				{Key: "cdc-source", Value: []byte("1:1:a:s")}, {Key: "cdc-lsn", Value: fmt.Appendf(nil, "%016X", n+1)}, {Key: "cdc-index", Value: []byte("0")},
+				{Key: "cdc-source", Value: []byte("1:1:a:s")},
+				{Key: "cdc-lsn", Value: fmt.Appendf(nil, "%016X", n+1)},
+				{Key: "cdc-index", Value: []byte("0")},
 			},
 		})
 	}

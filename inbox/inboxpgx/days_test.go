@@ -50,8 +50,15 @@ func TestDays(t *testing.T) {
 		id  string
 		day int
 	}{
-		{idOf(0, 1), 0}, {idOf(-3, 1), -3}, {idOf(-8, 1), -8}, {idOf(1, 1), 1},
-		{idOf(-9, 1), 0}, {idOf(-4000, 1), 0}, {idOf(2, 1), 0}, {idOf(100000, 1), 0}, {v4, 0},
+		{idOf(0, 1), 0},
+		{idOf(-3, 1), -3},
+		{idOf(-8, 1), -8},
+		{idOf(1, 1), 1},
+		{idOf(-9, 1), 0},
+		{idOf(-4000, 1), 0},
+		{idOf(2, 1), 0},
+		{idOf(100000, 1), 0},
+		{v4, 0},
 	} {
 		want(t, store, message(c.id), inbox.Processed)
 		if d := dayOf(t, pg, c.id); d != c.day {

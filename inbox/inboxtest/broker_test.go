@@ -30,8 +30,10 @@ func TestEachPoint(t *testing.T) {
 				var ids []string
 				for n := range 3 {
 					m := &inbox.Message{Key: []byte("k"), Headers: []inbox.Header{
-						{Key: "event_id", Value: []byte(inboxtest.NewID())}, {Key: "cdc-source", Value: []byte("s")},
-						{Key: "cdc-lsn", Value: []byte("000000000000000" + string(rune('1'+n)))}, {Key: "cdc-index", Value: []byte("0")},
+						{Key: "event_id", Value: []byte(inboxtest.NewID())},
+						{Key: "cdc-source", Value: []byte("s")},
+						{Key: "cdc-lsn", Value: []byte("000000000000000" + string(rune('1'+n)))},
+						{Key: "cdc-index", Value: []byte("0")},
 					}}
 					broker.Append(m)
 					ids = append(ids, string(m.Headers[0].Value))
