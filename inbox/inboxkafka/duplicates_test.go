@@ -72,6 +72,12 @@ func duplicates() []duplicate {
 			header(r, "cdc-replay", "repair unproven 2026-01-02T03:04:05Z")
 			w.send(r)
 		}},
+		{"a replay of what was published", func(w *world, first *kgo.Record) {
+			w.send(first)
+			r := copyOf(first)
+			header(r, "cdc-replay", "replay 2026-01-02T03:04:05Z")
+			w.send(r)
+		}},
 	}
 }
 

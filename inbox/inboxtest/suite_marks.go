@@ -153,7 +153,13 @@ func (b *bed[T]) markCopies() {
 	replayed := positioned("s:1", 7, 0, "k", inbox.Header{Key: "cdc-replay", Value: []byte("dlq requeue 2026-01-02T03:04:05Z")})
 	b.want(p, replayed, inbox.Processed) // its position is old, and it was never published
 	b.want(p, again(replayed), inbox.Duplicate)
-	b.refused(p, positioned("s:1", 8, 0, "k", inbox.Header{Key: "cdc-replay", Value: []byte("slot repair 2026-01-02T03:04:05Z unproven")}), inbox.ErrUnproven)
+	for _, value := range []string{"slot repair 2026-01-02T03:04:05Z unproven", "replay 2026-01-02T03:04:05Z", "a verb that is not known"} {
+		b.refused(p, positioned("s:1", 8, 0, "k", inbox.Header{Key: "cdc-replay", Value: []byte(value)}), inbox.ErrUnproven)
+	}
+	published := again(relayed) // and took effect: as a replay it must not have a second one
+	published.Headers = append(published.Headers, inbox.Header{Key: "cdc-replay", Value: []byte("replay 2026-01-02T03:04:05Z")})
+	published.Replay = "replay 2026-01-02T03:04:05Z"
+	b.refused(p, published, inbox.ErrUnproven)
 }
 
 // Poison under the mark: letter and mark in one transaction, the key parks, and is played back.
