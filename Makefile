@@ -103,6 +103,10 @@ bench-drain: fetch ## drain a backlog, against pg_recvlogical
 bench-live: fetch ## commit returned -> consumer, under load
 	go run ./bench $(ARGS) live
 
+.PHONY: bench-ends
+bench-ends: fetch ## what the library costs an application: writing events
+	go run ./bench $(ARGS) write
+
 .PHONY: ci
 ci: ## what CI runs
 	.ci/run

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cdc-relay/cdc-relay/bench/drain"
+	"github.com/cdc-relay/cdc-relay/bench/ends"
 	"github.com/cdc-relay/cdc-relay/bench/live"
 	"github.com/cdc-relay/cdc-relay/bench/memory"
 	"github.com/cdc-relay/cdc-relay/internal/testenv/postgres"
@@ -24,10 +25,11 @@ type options struct {
 	drain    drain.Options
 	memory   memory.Options
 	live     live.Options
+	write    ends.WriteOptions
 	profile  string
 }
 
-func stages() []string { return []string{"drain", "memory", "live", "start"} }
+func stages() []string { return []string{"drain", "memory", "live", "start", "write"} }
 
 func defaults() options {
 	return options{
@@ -35,6 +37,7 @@ func defaults() options {
 		drain:    drain.Options{Rows: 500_000, SingleRows: 200_000, LargeRows: 1_000_000, Rounds: 5},
 		memory:   memory.Options{HugeRows: 2_000_000, Outage: time.Minute, Rate: 1000},
 		live:     live.Options{For: 10 * time.Second, Warm: 2 * time.Second, Rounds: 3, Connections: 16, Delay: 20 * time.Millisecond, Restarts: 10, Takeovers: 5},
+		write:    ends.WriteOptions{Calls: 1000},
 		profile:  "relay.pprof",
 	}
 }
@@ -44,6 +47,7 @@ func (o *options) small() {
 	o.drain = drain.Options{Rows: 20_000, SingleRows: 5_000, LargeRows: 20_000, Rounds: 1}
 	o.memory = memory.Options{HugeRows: 50_000, Outage: 2 * time.Second, Rate: 500}
 	o.live.For, o.live.Warm, o.live.Rounds, o.live.Restarts, o.live.Takeovers = time.Second, 200*time.Millisecond, 1, 2, 1
+	o.write.Calls = 20
 }
 
 func parse(args []string, words io.Writer) (options, error) {
@@ -55,7 +59,7 @@ func parse(args []string, words io.Writer) (options, error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(words)
 	flags.Usage = func() {
-		fmt.Fprintln(words, "usage: go run ./bench [flags] all|drain|memory|live|start|profile ...")
+		fmt.Fprintln(words, "usage: go run ./bench [flags] all|drain|memory|live|start|write|profile ...")
 		flags.PrintDefaults()
 	}
 	format := flags.String("o", "text", "how the result is printed: text, json")
@@ -74,6 +78,7 @@ func parse(args []string, words io.Writer) (options, error) {
 	flags.DurationVar(&o.live.Delay, "delay", o.live.Delay, "live: between relay and broker")
 	flags.IntVar(&o.live.Restarts, "restarts", o.live.Restarts, "start: restarts of the relay")
 	flags.IntVar(&o.live.Takeovers, "takeovers", o.live.Takeovers, "start: kills of the owner")
+	flags.IntVar(&o.write.Calls, "calls", o.write.Calls, "write: calls of each contestant; medians are compared")
 	flags.StringVar(&o.profile, "profile", o.profile, "profile: file to write")
 	for rest := args; ; {
 		if err := flags.Parse(rest); err != nil {
@@ -104,7 +109,7 @@ func (o *options) check() error {
 	if !slices.Contains(postgres.Versions(), o.postgres) {
 		return fmt.Errorf("-postgres %s: one of %v", o.postgres, postgres.Versions())
 	}
-	if min(o.drain.Rows, o.drain.SingleRows, o.drain.LargeRows, o.drain.Rounds, o.memory.HugeRows, o.live.Rounds, o.live.Connections, o.live.Restarts, o.live.Takeovers) < 1 ||
+	if min(o.drain.Rows, o.drain.SingleRows, o.drain.LargeRows, o.drain.Rounds, o.memory.HugeRows, o.live.Rounds, o.live.Connections, o.live.Restarts, o.live.Takeovers, o.write.Calls) < 1 ||
 		min(o.live.For, o.memory.Outage) < 500*time.Millisecond {
 		return errors.New("counts are at least 1, times at least 500ms")
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cdc-relay/cdc-relay/bench/drain"
+	"github.com/cdc-relay/cdc-relay/bench/ends"
 	"github.com/cdc-relay/cdc-relay/bench/lab"
 	"github.com/cdc-relay/cdc-relay/bench/live"
 	"github.com/cdc-relay/cdc-relay/bench/memory"
@@ -42,6 +43,7 @@ func measure(ctx context.Context, o options, words io.Writer) (r *report.Report,
 		{"memory", func() error { return memory.Stage(ctx, l, o.memory, r) }},
 		{"live", func() error { return live.Stage(ctx, l, o.live, r) }},
 		{"start", func() error { return live.Start(ctx, l, o.live, r) }},
+		{"write", func() error { return ends.Write(ctx, l, o.write, r) }},
 	} {
 		if !o.wants(s.name) {
 			continue

@@ -40,8 +40,6 @@ func (o Options) Rows(ctx context.Context, events []Event) ([]Row, error) {
 		return nil, nil
 	}
 	e := encoder{o: o, rows: make([]Row, len(events))}
-	e.json = json.NewEncoder(&e.buf)
-	e.json.SetEscapeHTML(false)
 	e.shared(ctx)
 	for i := range events {
 		e.event(i, &events[i])
@@ -57,8 +55,8 @@ type encoder struct {
 	o       Options
 	rows    []Row
 	errs    []error
-	buf     bytes.Buffer // of the JSON under way
-	json    *json.Encoder
+	buf     bytes.Buffer      // of the JSON under way
+	json    *json.Encoder     // made when something needs it
 	common  map[string]string // headers of the context
 	headers []byte            // the same as JSON
 	given   map[string]int    // ids that events brought, and which
@@ -92,6 +90,10 @@ func (e *encoder) shared(ctx context.Context) {
 
 // encode returns the JSON of v in memory of its own.
 func (e *encoder) encode(v any) ([]byte, error) {
+	if e.json == nil {
+		e.json = json.NewEncoder(&e.buf)
+		e.json.SetEscapeHTML(false)
+	}
 	e.buf.Reset()
 	if err := e.json.Encode(v); err != nil {
 		return nil, err
@@ -113,8 +115,11 @@ func (e *encoder) event(i int, ev *Event) {
 		name, value string
 		required    bool
 	}{
-		{"aggregate type", ev.AggregateType, true}, {"aggregate id", ev.AggregateID, true}, {"type", ev.Type, true},
-		{"topic", ev.Topic, false}, {"partition key", ev.PartitionKey, false},
+		{"aggregate type", ev.AggregateType, true},
+		{"aggregate id", ev.AggregateID, true},
+		{"type", ev.Type, true},
+		{"topic", ev.Topic, false},
+		{"partition key", ev.PartitionKey, false},
 	} {
 		if f.required && f.value == "" {
 			wrong(f.name, errEmpty)

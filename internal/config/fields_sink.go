@@ -65,7 +65,7 @@ func kafkaRows() []Field {
 			at: func(c *Config, _ int) any { return &c.Sink.Kafka.TransactionalID },
 		},
 		{
-			Path: "sink.kafka.max_requests_in_flight", Default: Auto{Auto: true}, Min: Auto{N: 1}, Max: Auto{N: 5}, Doc: "Produce requests under way for each broker.",
+			Path: "sink.kafka.max_requests_in_flight", Default: Auto{Auto: true}, Min: Auto{N: 1}, Max: Auto{N: 20}, Doc: "Produce requests under way for each broker. `auto`: one to a near broker, more when the way takes milliseconds. A partition never has more than five batches under way.",
 			at: func(c *Config, _ int) any { return &c.Sink.Kafka.MaxRequestsInFlight },
 		},
 		{

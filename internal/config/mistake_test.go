@@ -38,7 +38,7 @@ func TestMistakes(t *testing.T) {
 		{"size", smallest + "limits: {max_in_flight_bytes: big}\n", nil, nil, []string{f + `6:31: limits.max_in_flight_bytes: "big" is no size`}},
 		{"size out of range", smallest + "limits: {max_in_flight_bytes: 1KiB}\n", nil, nil, []string{f + `6:31: limits.max_in_flight_bytes: 1KiB is out of range; it goes from 1MiB to 64GiB`}},
 		{"batch above the window", smallest + "    batch_bytes: 64MiB\n", nil, nil, []string{f + `6:18: sink.kafka.batch_bytes: 64MiB is more than limits.max_in_flight_bytes (32MiB)`}},
-		{"auto", smallest + "    max_requests_in_flight: 9\n", nil, nil, []string{f + `6:29: sink.kafka.max_requests_in_flight: 9 is out of range; it goes from 1 to 5`}},
+		{"auto", smallest + "    max_requests_in_flight: 90\n", nil, nil, []string{f + `6:29: sink.kafka.max_requests_in_flight: 90 is out of range; it goes from 1 to 20`}},
 		{"enumeration", smallest + "on_reject: prak\n", nil, nil, []string{f + `6:12: on_reject: "prak" is none of park, halt, dead_letter (did you mean "park"?)`}},
 		{"slot name", smallest + "replication: {slot: My-Slot}\n", nil, nil, []string{f + `6:21: replication.slot: "My-Slot" is no valid name`}},
 		{"slot name too long", smallest + "replication: {publication: " + strings.Repeat("a", 64) + "}\n", nil, nil, []string{f + `6:28: replication.publication: "aaaa`}},

@@ -39,7 +39,8 @@ func (l *load) write(ctx context.Context, worker int) {
 	var conn *pgx.Conn
 	for n := 0; ctx.Err() == nil; {
 		err := func() (err error) {
-			bounded, done := context.WithTimeout(ctx, 5*time.Second)
+			// Not ended by ctx: a statement that is given up may still commit, after the rows have been counted.
+			bounded, done := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 			defer done()
 			if conn == nil {
 				if conn, err = pgx.Connect(bounded, l.s.pg.URL()); err != nil {

@@ -53,6 +53,11 @@ func TestArrows(t *testing.T) {
 		"sink/kafka":     {"sink", "sink/kafka/", "decoder", "record"},
 		"migrations":     {},
 		"internal/admin": {},
+
+		"outbox":            {},
+		"outbox/outboxpgx":  {"outbox"},
+		"outbox/outboxsql":  {"outbox"},
+		"outbox/outboxotel": {},
 	} {
 		for _, dep := range deps(t, own(pkg)) {
 			rest, ours := strings.CutPrefix(dep, module+"/")
@@ -75,6 +80,43 @@ func TestRecordNeedsTheStandardLibraryOnly(t *testing.T) {
 	for _, dep := range deps(t, module+"/record") {
 		if strings.Contains(strings.Split(dep, "/")[0], ".") && !strings.HasPrefix(dep, module+"/record/") {
 			t.Errorf("record depends on %s", dep)
+		}
+	}
+}
+
+// A program that writes events pulls in the driver that it uses, and nothing else of ours or of others.
+func TestOutboxPullsInWhatItSpeaksTo(t *testing.T) {
+	t.Parallel()
+	for pkg, allowed := range map[string][]string{
+		"outbox":            {module + "/outbox"},
+		"outbox/outboxsql":  {module + "/outbox"},
+		"outbox/outboxpgx":  {module + "/outbox", "github.com/jackc/pgx/v5", "github.com/jackc/pgpassfile", "github.com/jackc/pgservicefile", "golang.org/x/text"},
+		"outbox/outboxotel": {"go.opentelemetry.io/otel", "github.com/cespare/xxhash"},
+	} {
+		for _, dep := range deps(t, module+"/"+pkg) {
+			if strings.HasSuffix(dep, "/stdlib") {
+				t.Errorf("%s depends on %s, which registers a driver of database/sql", pkg, dep)
+			}
+			if strings.Contains(strings.Split(dep, "/")[0], ".") && !slices.ContainsFunc(allowed, func(a string) bool { return strings.HasPrefix(dep, a) }) {
+				t.Errorf("%s depends on %s", pkg, dep)
+			}
+		}
+	}
+}
+
+// OpenTelemetry comes with the package that is named for it, and with no other.
+func TestOpenTelemetryIsAnOption(t *testing.T) {
+	t.Parallel()
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-f", `{{.ImportPath}} {{join .Deps " "}}`, "./...")
+	cmd.Dir = root(t)
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	for line := range strings.Lines(string(out)) {
+		pkg, deps, _ := strings.Cut(line, " ")
+		if strings.Contains(deps, "go.opentelemetry.io/") != strings.HasSuffix(pkg, "otel") {
+			t.Errorf("%s: OpenTelemetry belongs to packages whose name ends in otel, and to them", pkg)
 		}
 	}
 }

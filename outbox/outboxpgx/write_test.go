@@ -2,13 +2,17 @@ package outboxpgx_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/cdc-relay/cdc-relay/internal/testenv"
 	"github.com/cdc-relay/cdc-relay/migrations"
@@ -157,6 +161,37 @@ func TestEventsShareTheTransactionsFate(t *testing.T) {
 	}
 	if n := count(t, conn); n != 2 {
 		t.Errorf("%d rows, want the 2 outside of the savepoint", n)
+	}
+}
+
+// What a program has registered for jsonb and uuid is for its own values.
+func TestOwnCodecsAreNotAsked(t *testing.T) {
+	t.Parallel()
+	conn := migrated(t).Conn(t)
+	for _, typ := range []*pgtype.Type{
+		{Name: "jsonb", OID: pgtype.JSONBOID, Codec: &pgtype.JSONBCodec{Marshal: func(any) ([]byte, error) { return nil, errors.New("asked for jsonb") }}},
+		{Name: "uuid", OID: pgtype.UUIDOID, Codec: pgtype.BoolCodec{}},
+	} {
+		conn.TypeMap().RegisterType(typ)
+	}
+	o := outbox.NewOptions()
+	o.Returning = true
+	returning, err := outboxpgx.NewWriter(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := pgx.BeginFunc(ctx(t), conn, func(tx pgx.Tx) error {
+		for _, n := range []int{1, 3} {
+			if _, err := outboxpgx.Write(ctx(t), tx, events(n)...); err != nil {
+				return err
+			}
+			if written, err := returning.Write(ctx(t), tx, events(n)...); err != nil || string(written[n-1].Value) != strconv.Itoa(n-1) {
+				return fmt.Errorf("%+v: %w", written, err)
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 
 // Write writes events into public.outbox, with the default options. See [Writer.Write].
 func Write(ctx context.Context, tx *sql.Tx, events ...outbox.Event) ([]outbox.Written, error) {
-	w := Writer{texts: insert.Default(insert.Literal)}
+	w := Writer{texts: insert.Default()}
 	return w.Write(ctx, tx, events...)
 }
 
@@ -22,7 +22,7 @@ type Writer struct{ texts insert.Texts }
 
 // NewWriter checks the options, which begin as [outbox.NewOptions].
 func NewWriter(o outbox.Options) (*Writer, error) {
-	texts, err := insert.For(o, insert.Literal)
+	texts, err := insert.For(o)
 	if err != nil {
 		return nil, err
 	}
@@ -40,12 +40,12 @@ func (w *Writer) Write(ctx context.Context, tx *sql.Tx, events ...outbox.Event) 
 
 // Emit is Write without a table: the events become logical messages (docs/tableless.md). With the default options.
 func Emit(ctx context.Context, tx *sql.Tx, events ...outbox.Event) ([]outbox.Written, error) {
-	w := Writer{texts: insert.Default(insert.Literal)}
+	w := Writer{texts: insert.Default()}
 	return w.Emit(ctx, tx, events...)
 }
 
-// Emit is Write without a table: the events become logical messages by cdc_relay.emit_message, on which the role needs
-// EXECUTE; Options.Table plays no part. They are published as rows would be and leave nothing behind: there is no looking at
+// Emit is Write without a table: the events become logical messages by cdc_relay.emit_message and emit_messages, on which the role
+// needs EXECUTE; Options.Table plays no part. They are published as rows would be and leave nothing behind: there is no looking at
 // them afterwards. While no relay runs with messages: on the database refuses them (SQLSTATE 55000).
 func (w *Writer) Emit(ctx context.Context, tx *sql.Tx, events ...outbox.Event) ([]outbox.Written, error) {
 	return w.write(ctx, tx, insert.Messages, events)

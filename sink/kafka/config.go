@@ -11,6 +11,7 @@ import (
 
 	"github.com/cdc-relay/cdc-relay/sink"
 	"github.com/cdc-relay/cdc-relay/sink/kafka/batch"
+	"github.com/cdc-relay/cdc-relay/sink/kafka/pace"
 	"github.com/cdc-relay/cdc-relay/sink/kafka/wire"
 )
 
@@ -60,7 +61,7 @@ type Config struct {
 	Compression batch.Codec // default none
 	BatchBytes  int         // of a batch before compression, default 900 KiB; a larger event gets a batch of its own
 
-	// MaxRequestsInFlight for each broker: 0 adapts (1 to a near broker, up to 5 when the way takes milliseconds).
+	// MaxRequestsInFlight for each broker: 0 adapts (1 to a near broker, up to 20 when the way takes milliseconds).
 	MaxRequestsInFlight int
 
 	TopicCreate         bool          // make missing topics
@@ -108,8 +109,8 @@ func (c *Config) Validate() error {
 	if c.BatchBytes < 1<<10 || c.BatchBytes > 64<<20 {
 		bad("sink.kafka.batch_bytes: %d is outside 1 KiB to 64 MiB", c.BatchBytes)
 	}
-	if c.MaxRequestsInFlight < 0 || c.MaxRequestsInFlight > maxWindow {
-		bad("sink.kafka.max_requests_in_flight: %d is neither auto nor 1 to %d", c.MaxRequestsInFlight, maxWindow)
+	if c.MaxRequestsInFlight < 0 || c.MaxRequestsInFlight > pace.Most {
+		bad("sink.kafka.max_requests_in_flight: %d is neither auto nor 1 to %d", c.MaxRequestsInFlight, pace.Most)
 	}
 	if c.TopicPartitions < 0 {
 		bad("sink.kafka.topic_partitions: %d is negative", c.TopicPartitions)

@@ -34,44 +34,22 @@ func Of(rows []outbox.Row) (c Columns) {
 	return c
 }
 
-// Array is how a driver hands over an array parameter.
-type Array string
-
-// Way is how an event is written.
-type Way uint8
-
-// Rows go into the table; Messages have none, and go through cdc_relay.emit_message.
-const (
-	Rows Way = iota
-	Messages
-)
-
-// Native is a driver that knows arrays; Literal one that passes an array's text.
-const (
-	Native  Array = ""
-	Literal Array = "::text"
-)
-
 // Texts are the statements of one table.
 type Texts struct {
 	options outbox.Options
-	array   Array
-	made    *[2][2][Headers << 1]string // nil: none, each is made when it is asked for
+	made    *[2][2][Headers << 1]string // nil: those of the default options, each made when it is asked for
 }
 
 // For checks the options.
-func For(o outbox.Options, array Array) (Texts, error) {
+func For(o outbox.Options) (Texts, error) {
 	if err := o.Validate(); err != nil {
 		return Texts{}, fmt.Errorf("make an outbox writer: %w", err)
 	}
-	t := Default(array)
-	t.options = o
+	t := Texts{options: o}
 	var made [2][2][Headers << 1]string
-	for way := range made {
-		for many := range made[way] {
-			for c := range made[way][many] {
-				made[way][many][c] = t.make(Way(way), many == 1, Columns(c))
-			}
+	for many := range made[Rows] {
+		for c := range Headers << 1 {
+			made[Rows][many][c], made[Messages][many][c] = t.make(many == 1, c), t.message(many == 1, c)
 		}
 	}
 	t.made = &made
@@ -79,23 +57,60 @@ func For(o outbox.Options, array Array) (Texts, error) {
 }
 
 // Default is for the default options.
-func Default(array Array) Texts { return Texts{options: outbox.NewOptions(), array: array} }
+func Default() Texts { return Texts{options: outbox.NewOptions()} }
+
+// What most calls with the default options need, so that nobody has to make a Writer for speed.
+const (
+	defaultOne = `INSERT INTO "public"."outbox" (event_id, aggregate_type, aggregate_id, event_type, payload) ` +
+		`VALUES ($1::uuid, $2::text, $3::text, $4::text, $5::jsonb)`
+	defaultMany = `INSERT INTO "public"."outbox" (event_id, aggregate_type, aggregate_id, event_type, payload) ` +
+		`SELECT u.c1::uuid, u.c2, u.c3, u.c4, u.c5::jsonb FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[]) AS u (c1, c2, c3, c4, c5)`
+)
 
 // Options returns what the texts were made for.
 func (t *Texts) Options() outbox.Options { return t.options }
 
 // Text is the statement that writes one event, or many.
 func (t *Texts) Text(way Way, many bool, c Columns) string {
-	if t.made == nil {
-		return t.make(way, many, c)
-	}
-	if many {
+	switch {
+	case t.made != nil && many:
 		return t.made[way][1][c]
+	case t.made != nil:
+		return t.made[way][0][c]
+	case way == Messages:
+		return t.message(many, c)
+	case c == 0 && many:
+		return defaultMany
+	case c == 0:
+		return defaultOne
 	}
-	return t.made[way][0][c]
+	return t.make(many, c)
 }
 
-func (t *Texts) make(way Way, many bool, c Columns) string {
+func (t *Texts) make(many bool, c Columns) string {
+	names, source := t.source(many, c)
+	columns := " (" + strings.Join(names, ", ") + ") "
+	insert := "INSERT INTO " + quote(t.options.Table) + columns
+	if !t.options.Returning {
+		return insert + source
+	}
+	return "WITH e" + columns + "AS MATERIALIZED (" + source + "), w AS (" + insert + "SELECT * FROM e) " + t.printed(c)
+}
+
+// printed reads from e what the relay will publish.
+func (t *Texts) printed(c Columns) string {
+	headers := ", '{}'"
+	if c&Headers != 0 {
+		headers = ", e.headers::text"
+	}
+	if t.options.PayloadType == outbox.Bytea {
+		return "SELECT e.payload" + headers + " FROM e"
+	}
+	return "SELECT e.payload::text" + headers + " FROM e"
+}
+
+// source makes rows of the parameters.
+func (t *Texts) source(many bool, c Columns) (names []string, text string) {
 	payload := string(t.options.PayloadType)
 	names, casts := make([]string, 0, 8), make([]string, 0, 8)
 	add := func(name, cast string) { names, casts = append(names, name), append(casts, cast) }
@@ -131,10 +146,12 @@ func (t *Texts) make(way Way, many bool, c Columns) string {
 		switch {
 		case many:
 			source.WriteString("u.c" + strconv.Itoa(i+1) + cast)
-		case names[i] == "payload" && payload == "bytea":
-			source.WriteString("$" + strconv.Itoa(i+1) + "::bytea")
+		case cast != "":
+			source.WriteString("$" + strconv.Itoa(i+1) + cast)
+		case names[i] == "payload":
+			source.WriteString("$" + strconv.Itoa(i+1) + "::" + payload)
 		default:
-			source.WriteString("$" + strconv.Itoa(i+1) + "::text" + cast)
+			source.WriteString("$" + strconv.Itoa(i+1) + "::text")
 		}
 	}
 	if many {
@@ -144,7 +161,7 @@ func (t *Texts) make(way Way, many bool, c Columns) string {
 			if names[i] == "payload" && payload == "bytea" {
 				typ = "::bytea[]"
 			}
-			from[i] = "$" + strconv.Itoa(i+1) + string(t.array) + typ
+			from[i] = "$" + strconv.Itoa(i+1) + typ
 			aliases[i] = "c" + strconv.Itoa(i+1)
 		}
 		source.WriteString(" FROM unnest(" + strings.Join(from, ", ") + ") AS u (" + strings.Join(aliases, ", ") + ")")
@@ -152,36 +169,7 @@ func (t *Texts) make(way Way, many bool, c Columns) string {
 		source.WriteByte(')')
 	}
 
-	columns := " (" + strings.Join(names, ", ") + ") "
-	insert := "INSERT INTO " + quote(t.options.Table) + columns
-	if !t.options.Returning {
-		if way == Messages { // one row in the answer
-			return "SELECT count(" + emit(names) + ") FROM (" + source.String() + ") AS e" + columns
-		}
-		return insert + source.String()
-	}
-	printed := ", '{}'"
-	if c&Headers != 0 {
-		printed = ", e.headers::text"
-	}
-	value := "e.payload::text"
-	if payload == "bytea" {
-		value = "e.payload"
-	}
-	with, query := "WITH e"+columns+"AS MATERIALIZED ("+source.String()+")", " SELECT "+value+printed+" FROM e"
-	if way == Messages {
-		return with + query + " WHERE " + emit(names) + " IS NOT NULL"
-	}
-	return with + ", w AS (" + insert + "SELECT * FROM e)" + query
-}
-
-// emit calls the function with the columns of e.
-func emit(names []string) string {
-	args := make([]string, len(names))
-	for i, name := range names {
-		args[i] = name + " => e." + name
-	}
-	return "cdc_relay.emit_message(" + strings.Join(args, ", ") + ")"
+	return names, source.String()
 }
 
 // quote makes identifiers of "schema.table".

@@ -12,7 +12,7 @@ import (
 const canPause = true
 
 // pause sleeps in the kernel. The runtime's own timers cannot: when nothing else runs they wait in epoll_wait, which counts
-// in milliseconds, so that a pause of 100 us takes 1.1 ms (nanosleep: 0.15).
+// in milliseconds, so that a pause of 100 us took 1.1 ms (nanosleep: 0.15).
 func pause(d time.Duration) {
 	ts := unix.NsecToTimespec(int64(d))
 	_ = unix.Nanosleep(&ts, nil) // a signal ends it early, which does no harm

@@ -5,7 +5,10 @@ import "time"
 // Distance above which a second request under way pays, and how long a measurement counts. Measured against a broker on the
 // same host one request at a time has the shortest tail: the next one gathers more behind it.
 const (
-	Most = 5 // requests under way to a broker
+	// Most requests under way to a broker. The broker's memory of five batches bounds what a partition may have under way
+	// (the lane's window), not a connection: at a distance of 20 ms p99 was 43 and 34 ms with 5, 24 and 22 with 10, 24 and 23 with 20,
+	// and the median falls from 14 to 12.
+	Most = 20
 
 	far        = 1500 * time.Microsecond
 	paceWindow = 5 * time.Second

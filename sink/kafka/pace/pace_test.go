@@ -9,7 +9,7 @@ func TestLimitFollowsTheDistance(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1000, 0)
 	for way, want := range map[time.Duration]int{
-		200 * time.Microsecond: 1, 1400 * time.Microsecond: 1, 2 * time.Millisecond: 2, 3500 * time.Microsecond: 3, 20 * time.Millisecond: 5,
+		200 * time.Microsecond: 1, 1400 * time.Microsecond: 1, 2 * time.Millisecond: 2, 3500 * time.Microsecond: 3, 15 * time.Millisecond: 15, 40 * time.Millisecond: 20,
 	} {
 		var p Pace
 		p.Connected(way, now)
@@ -47,10 +47,10 @@ func TestHoldSpreadsRequestsOverTheWay(t *testing.T) {
 	var p Pace
 	p.Connected(20*time.Millisecond, now)
 	p.Sent(now)
-	if got, want := p.Hold(now.Add(time.Millisecond), 0), 3*time.Millisecond; got != want {
-		t.Errorf("1 ms after a request: got %v, want %v", got, want)
+	if got, want := p.Hold(now.Add(200*time.Microsecond), 0), 800*time.Microsecond; got != want {
+		t.Errorf("0.2 ms after a request: got %v, want %v", got, want)
 	}
-	if got := p.Hold(now.Add(time.Millisecond), 5); got != 0 {
+	if got := p.Hold(now.Add(200*time.Microsecond), 5); got != 0 {
 		t.Errorf("fixed: got %v, want 0", got)
 	}
 }
