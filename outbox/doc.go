@@ -18,7 +18,8 @@
 //
 //  1. An event takes effect if and only if the caller's transaction commits. Nothing here commits, rolls back or opens one.
 //  2. What Postgres or the relay would refuse or leave out is an error before the database sees it, and the transaction is
-//     still good: all mistakes of all events at once, each an [InvalidError] that says which event.
+//     still good: all mistakes of all events at once, each an [InvalidError] that says which event. Two things only the
+//     database can see: a number in jsonb that numeric cannot hold, and a payload whose printed form alone passes the bound.
 //  3. Events of one call are published in the order of its arguments, as far as they share a topic and a key.
 //  4. An event without an id is given a UUIDv7, handed back in [Written]; ids of one process rise.
 //
