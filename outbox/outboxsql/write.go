@@ -44,8 +44,8 @@ func Emit(ctx context.Context, tx *sql.Tx, events ...outbox.Event) ([]outbox.Wri
 	return w.Emit(ctx, tx, events...)
 }
 
-// Emit is Write without a table: the events become logical messages by cdc_relay.emit_message, on which the role needs
-// EXECUTE; Options.Table plays no part. They are published as rows would be and leave nothing behind: there is no looking at
+// Emit is Write without a table: the events become logical messages by cdc_relay.emit_message and emit_messages, on which the role
+// needs EXECUTE; Options.Table plays no part. They are published as rows would be and leave nothing behind: there is no looking at
 // them afterwards. While no relay runs with messages: on the database refuses them (SQLSTATE 55000).
 func (w *Writer) Emit(ctx context.Context, tx *sql.Tx, events ...outbox.Event) ([]outbox.Written, error) {
 	return w.write(ctx, tx, insert.Messages, events)

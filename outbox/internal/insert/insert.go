@@ -34,15 +34,6 @@ func Of(rows []outbox.Row) (c Columns) {
 	return c
 }
 
-// Way is how an event is written.
-type Way uint8
-
-// Rows go into the table; Messages have none, and go through cdc_relay.emit_message.
-const (
-	Rows Way = iota
-	Messages
-)
-
 // Texts are the statements of one table.
 type Texts struct {
 	options outbox.Options
@@ -56,11 +47,9 @@ func For(o outbox.Options) (Texts, error) {
 	}
 	t := Texts{options: o}
 	var made [2][2][Headers << 1]string
-	for way := range made {
-		for many := range made[way] {
-			for c := range made[way][many] {
-				made[way][many][c] = t.make(Way(way), many == 1, Columns(c))
-			}
+	for many := range made[Rows] {
+		for c := range Headers << 1 {
+			made[Rows][many][c], made[Messages][many][c] = t.make(many == 1, c), t.message(many == 1, c)
 		}
 	}
 	t.made = &made
@@ -88,15 +77,40 @@ func (t *Texts) Text(way Way, many bool, c Columns) string {
 		return t.made[way][1][c]
 	case t.made != nil:
 		return t.made[way][0][c]
-	case way == Rows && c == 0 && many:
+	case way == Messages:
+		return t.message(many, c)
+	case c == 0 && many:
 		return defaultMany
-	case way == Rows && c == 0:
+	case c == 0:
 		return defaultOne
 	}
-	return t.make(way, many, c)
+	return t.make(many, c)
 }
 
-func (t *Texts) make(way Way, many bool, c Columns) string {
+func (t *Texts) make(many bool, c Columns) string {
+	names, source := t.source(many, c)
+	columns := " (" + strings.Join(names, ", ") + ") "
+	insert := "INSERT INTO " + quote(t.options.Table) + columns
+	if !t.options.Returning {
+		return insert + source
+	}
+	return "WITH e" + columns + "AS MATERIALIZED (" + source + "), w AS (" + insert + "SELECT * FROM e) " + t.printed(c)
+}
+
+// printed reads from e what the relay will publish.
+func (t *Texts) printed(c Columns) string {
+	headers := ", '{}'"
+	if c&Headers != 0 {
+		headers = ", e.headers::text"
+	}
+	if t.options.PayloadType == outbox.Bytea {
+		return "SELECT e.payload" + headers + " FROM e"
+	}
+	return "SELECT e.payload::text" + headers + " FROM e"
+}
+
+// source makes rows of the parameters.
+func (t *Texts) source(many bool, c Columns) (names []string, text string) {
 	payload := string(t.options.PayloadType)
 	names, casts := make([]string, 0, 8), make([]string, 0, 8)
 	add := func(name, cast string) { names, casts = append(names, name), append(casts, cast) }
@@ -155,36 +169,7 @@ func (t *Texts) make(way Way, many bool, c Columns) string {
 		source.WriteByte(')')
 	}
 
-	columns := " (" + strings.Join(names, ", ") + ") "
-	insert := "INSERT INTO " + quote(t.options.Table) + columns
-	if !t.options.Returning {
-		if way == Messages { // one row in the answer
-			return "SELECT count(" + emit(names) + ") FROM (" + source.String() + ") AS e" + columns
-		}
-		return insert + source.String()
-	}
-	printed := ", '{}'"
-	if c&Headers != 0 {
-		printed = ", e.headers::text"
-	}
-	value := "e.payload::text"
-	if payload == "bytea" {
-		value = "e.payload"
-	}
-	with, query := "WITH e"+columns+"AS MATERIALIZED ("+source.String()+")", " SELECT "+value+printed+" FROM e"
-	if way == Messages {
-		return with + query + " WHERE " + emit(names) + " IS NOT NULL"
-	}
-	return with + ", w AS (" + insert + "SELECT * FROM e)" + query
-}
-
-// emit calls the function with the columns of e.
-func emit(names []string) string {
-	args := make([]string, len(names))
-	for i, name := range names {
-		args[i] = name + " => e." + name
-	}
-	return "cdc_relay.emit_message(" + strings.Join(args, ", ") + ")"
+	return names, source.String()
 }
 
 // quote makes identifiers of "schema.table".

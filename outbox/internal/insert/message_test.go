@@ -66,7 +66,7 @@ func TestEmitIsTheSameEvent(t *testing.T) {
 				t.Fatal(err)
 			}
 			role, url := pg.CreateRole(t)
-			pg.Exec(t, "GRANT EXECUTE ON FUNCTION cdc_relay.emit_message TO "+role)
+			pg.Exec(t, "GRANT EXECUTE ON FUNCTION cdc_relay.emit_message, cdc_relay.emit_messages TO "+role)
 			var all []outbox.Event
 			for _, s := range nasty() {
 				payload, _ := json.Marshal(map[string]string{s: s})
@@ -153,7 +153,7 @@ func TestEmitIsRefusedWhenItWouldBeLost(t *testing.T) {
 		}
 	}
 	refuses("42501")
-	pg.Exec(t, "GRANT EXECUTE ON FUNCTION cdc_relay.emit_message TO "+role)
+	pg.Exec(t, "GRANT EXECUTE ON FUNCTION cdc_relay.emit_message, cdc_relay.emit_messages TO "+role)
 	refuses("55000")
 	published(t, pg)
 	if _, err, _ := overPGX(t, pgx.QueryExecModeCacheStatement, url, true)(outbox.NewOptions(), event); err != nil {
