@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pglogrepl"
 
 	"github.com/cdc-relay/cdc-relay/bench/drain"
+	"github.com/cdc-relay/cdc-relay/bench/ends"
 )
 
 func main() {
@@ -55,6 +56,8 @@ func hidden(name string) func(context.Context, []string) error {
 	switch name {
 	case "receive":
 		return receive
+	case "consume":
+		return ends.Consume
 	case "profiled-relay":
 		return profiledRelay
 	}

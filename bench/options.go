@@ -17,28 +17,36 @@ import (
 
 // options are what a run was asked for.
 type options struct {
-	stages   []string
-	json     bool
-	smoke    bool
-	postgres string
-	relay    string
-	drain    drain.Options
-	memory   memory.Options
-	live     live.Options
-	write    ends.WriteOptions
-	profile  string
+	stages     []string
+	json       bool
+	smoke      bool
+	postgres   string
+	relay      string
+	drain      drain.Options
+	memory     memory.Options
+	live       live.Options
+	inbox      ends.InboxOptions
+	runner     ends.RunnerOptions
+	write      ends.WriteOptions
+	optimistic ends.OptimisticOptions
+	profile    string
 }
 
-func stages() []string { return []string{"drain", "memory", "live", "start", "write"} }
+func stages() []string {
+	return []string{"drain", "memory", "live", "start", "write", "optimistic", "inbox", "runner"}
+}
 
 func defaults() options {
 	return options{
-		postgres: postgres.DefaultVersion,
-		drain:    drain.Options{Rows: 500_000, SingleRows: 200_000, LargeRows: 1_000_000, Rounds: 5},
-		memory:   memory.Options{HugeRows: 2_000_000, Outage: time.Minute, Rate: 1000},
-		live:     live.Options{For: 10 * time.Second, Warm: 2 * time.Second, Rounds: 3, Connections: 16, Delay: 20 * time.Millisecond, Restarts: 10, Takeovers: 5},
-		write:    ends.WriteOptions{Calls: 1000},
-		profile:  "relay.pprof",
+		postgres:   postgres.DefaultVersion,
+		drain:      drain.Options{Rows: 500_000, SingleRows: 200_000, LargeRows: 1_000_000, Rounds: 5},
+		memory:     memory.Options{HugeRows: 2_000_000, Outage: time.Minute, Rate: 1000},
+		live:       live.Options{For: 10 * time.Second, Warm: 2 * time.Second, Rounds: 3, Connections: 16, Delay: 20 * time.Millisecond, Restarts: 10, Takeovers: 5},
+		inbox:      ends.InboxOptions{Claims: 20_000, Batches: 200, DayRows: 1_000_000},
+		runner:     ends.RunnerOptions{Events: 500_000},
+		write:      ends.WriteOptions{Calls: 1000},
+		optimistic: ends.OptimisticOptions{Rate: 500, Connections: 16, For: 6 * time.Second, Warm: 2 * time.Second, Rounds: 3},
+		profile:    "relay.pprof",
 	}
 }
 
@@ -46,6 +54,9 @@ func defaults() options {
 func (o *options) small() {
 	o.drain = drain.Options{Rows: 20_000, SingleRows: 5_000, LargeRows: 20_000, Rounds: 1}
 	o.memory = memory.Options{HugeRows: 50_000, Outage: 2 * time.Second, Rate: 500}
+	o.inbox = ends.InboxOptions{Claims: 500, Batches: 5, DayRows: 10_000}
+	o.runner.Events = 5_000
+	o.optimistic.For, o.optimistic.Warm, o.optimistic.Rounds = time.Second, 200*time.Millisecond, 1
 	o.live.For, o.live.Warm, o.live.Rounds, o.live.Restarts, o.live.Takeovers = time.Second, 200*time.Millisecond, 1, 2, 1
 	o.write.Calls = 20
 }
@@ -59,7 +70,7 @@ func parse(args []string, words io.Writer) (options, error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(words)
 	flags.Usage = func() {
-		fmt.Fprintln(words, "usage: go run ./bench [flags] all|drain|memory|live|start|write|profile ...")
+		fmt.Fprintln(words, "usage: go run ./bench [flags] all|drain|memory|live|start|write|optimistic|inbox|runner|profile ...")
 		flags.PrintDefaults()
 	}
 	format := flags.String("o", "text", "how the result is printed: text, json")
@@ -78,6 +89,7 @@ func parse(args []string, words io.Writer) (options, error) {
 	flags.DurationVar(&o.live.Delay, "delay", o.live.Delay, "live: between relay and broker")
 	flags.IntVar(&o.live.Restarts, "restarts", o.live.Restarts, "start: restarts of the relay")
 	flags.IntVar(&o.live.Takeovers, "takeovers", o.live.Takeovers, "start: kills of the owner")
+	flags.IntVar(&o.runner.Events, "runner-events", o.runner.Events, "runner: events in the topic")
 	flags.IntVar(&o.write.Calls, "calls", o.write.Calls, "write: calls of each contestant; medians are compared")
 	flags.StringVar(&o.profile, "profile", o.profile, "profile: file to write")
 	for rest := args; ; {
@@ -109,7 +121,7 @@ func (o *options) check() error {
 	if !slices.Contains(postgres.Versions(), o.postgres) {
 		return fmt.Errorf("-postgres %s: one of %v", o.postgres, postgres.Versions())
 	}
-	if min(o.drain.Rows, o.drain.SingleRows, o.drain.LargeRows, o.drain.Rounds, o.memory.HugeRows, o.live.Rounds, o.live.Connections, o.live.Restarts, o.live.Takeovers, o.write.Calls) < 1 ||
+	if min(o.drain.Rows, o.drain.SingleRows, o.drain.LargeRows, o.drain.Rounds, o.memory.HugeRows, o.live.Rounds, o.live.Connections, o.live.Restarts, o.live.Takeovers, o.runner.Events, o.write.Calls) < 1 ||
 		min(o.live.For, o.memory.Outage) < 500*time.Millisecond {
 		return errors.New("counts are at least 1, times at least 500ms")
 	}

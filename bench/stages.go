@@ -43,7 +43,10 @@ func measure(ctx context.Context, o options, words io.Writer) (r *report.Report,
 		{"memory", func() error { return memory.Stage(ctx, l, o.memory, r) }},
 		{"live", func() error { return live.Stage(ctx, l, o.live, r) }},
 		{"start", func() error { return live.Start(ctx, l, o.live, r) }},
+		{"inbox", func() error { return ends.Inbox(ctx, l.URL(), o.inbox, r) }},
+		{"runner", func() error { return ends.Runner(ctx, l, o.runner, r) }},
 		{"write", func() error { return ends.Write(ctx, l, o.write, r) }},
+		{"optimistic", func() error { return ends.Optimistic(ctx, l, o.optimistic, r) }},
 	} {
 		if !o.wants(s.name) {
 			continue

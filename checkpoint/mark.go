@@ -27,6 +27,21 @@ type Mark struct {
 	Paused      bool
 }
 
+// MessageSpan is a part of the slot's history in which logical messages are events: transactions that commit at or after
+// Since, and before Until (0: it goes on) or with an xid below UntilXID.
+type MessageSpan struct {
+	Since, Until pglogrepl.LSN
+	UntilXID     uint64
+}
+
+// MessageRights says who may write logical messages.
+type MessageRights struct {
+	Public   bool   // everybody: PUBLIC has EXECUTE on pg_logical_emit_message
+	Owner    string // of cdc_relay.emit_message, which writes on behalf of applications
+	OwnerMay bool   // it has the right itself
+	Needed   string // statements that take the right from PUBLIC and give it to Owner
+}
+
 // Update is what one write of the mark carries.
 type Update struct {
 	SystemID    string // must equal the row's

@@ -41,6 +41,9 @@ var (
 	ErrSlotActive = errors.New("slot is in use")
 )
 
+// errAgain: the first of two steps is done, call once more.
+var errAgain = errors.New("again")
+
 // codeError is a refusal by one of the database's functions.
 type codeError struct {
 	sentinel error
@@ -56,6 +59,8 @@ func codeErr(code, detail string) error {
 	switch code {
 	case "ok", "equal":
 		return nil
+	case "again":
+		return errAgain
 	case "fenced":
 		sentinel = ErrFenced
 	case "publication":

@@ -72,3 +72,52 @@ func (s *Store) Sample(ctx context.Context) (Sample, error) {
 	}
 	return out, nil
 }
+
+// MessageSpans returns the slot's spans, oldest first; those that can still concern a transaction that commits after
+// the mark. A schema that is too old for messages has none.
+func (s *Store) MessageSpans(ctx context.Context, m *Mark) ([]MessageSpan, error) {
+	var since, until, xid []string
+	err := s.query(ctx, `
+		SELECT coalesce(array_agg(since::text ORDER BY since), '{}'), coalesce(array_agg(coalesce(until, '0/0')::text ORDER BY since), '{}'),
+		       coalesce(array_agg(coalesce(until_xid, '0')::text ORDER BY since), '{}')
+		  FROM cdc_relay.message_spans_v1($1)`, []any{s.slot}, &since, &until, &xid)
+	if errors.Is(err, ErrNoSchema) {
+		return nil, nil
+	}
+	var spans []MessageSpan
+	for i := range since {
+		var span MessageSpan
+		err = errors.Join(err, parseLSN(&span.Since, since[i]), parseLSN(&span.Until, until[i]), parseXID(&span.UntilXID, xid[i]))
+		if span.Until == 0 || span.Until > m.LSN || span.UntilXID > m.HorizonXID {
+			spans = append(spans, span)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the message spans of slot %q: %w", s.slot, err)
+	}
+	return spans, nil
+}
+
+// SwitchMessages opens a span, or closes the open one; a second time it changes nothing. walsenderPID is the backend of the
+// caller's replication connection, which must not have decoded anything yet. ErrFenced, ErrIncarnation.
+func (s *Store) SwitchMessages(ctx context.Context, walsenderPID uint32, incarnation string, on bool) error {
+	for {
+		err := s.call(ctx, "SELECT code, coalesce(detail, '') FROM cdc_relay.messages_v1($1, $2, $3, $4)", s.slot, int32(walsenderPID), incarnation, on)
+		if err != nil && !errors.Is(err, errAgain) {
+			return fmt.Errorf("switch messages of slot %q: %w", s.slot, err)
+		}
+		if err == nil {
+			return nil
+		}
+	}
+}
+
+// MessageRights looks at the rights that messages stand on. ErrNoSchema: there is no emit_message.
+func (s *Store) MessageRights(ctx context.Context) (r MessageRights, err error) {
+	err = s.query(ctx, "SELECT open, coalesce(owner, ''), owner_may, coalesce(needed, '') FROM cdc_relay.message_rights_v1()", nil,
+		&r.Public, &r.Owner, &r.OwnerMay, &r.Needed)
+	if err != nil {
+		return r, fmt.Errorf("read the rights on pg_logical_emit_message: %w", err)
+	}
+	return r, nil
+}

@@ -48,6 +48,10 @@ type Config struct {
 	SourcePrev      string // cdc-source-prev, "" for none
 	PositionHeaders bool   // write cdc-source, cdc-lsn and cdc-index
 
+	// Messages are the spans in which logical messages of ours (Prefix) are events; none: all are passed over. An event of a
+	// message is routed and formatted as a row of the first table with the columns of preset native would be.
+	Messages []Span
+
 	Publication string // names of the publications, as START_REPLICATION has them: part of Hash, nothing else
 
 	Pool *Pool // where blocks come from; nil: new ones, which the garbage collector frees

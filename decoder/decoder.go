@@ -30,8 +30,8 @@ type Tx struct {
 	EndLSN     pglogrepl.LSN // what may be confirmed once all is acknowledged (I3); 0 until Commit
 	CommitTime int64         // microseconds since the Unix epoch
 	XID        uint32
-	Inserts    uint32 // counted so far, those of other tables and skipped ones too
-	Index      uint32 // of the last insert counted; means nothing while Inserts is 0
+	Counted    uint32 // inserts and messages so far, those of other tables and skipped ones too
+	Index      uint32 // of the last one counted; means nothing while Counted is 0
 }
 
 // Decoder decodes the messages of one session. It is not safe for use by several goroutines.
@@ -44,11 +44,14 @@ type Decoder struct {
 	last    *relation // of lastOID, the relation of the insert before
 	lastOID uint32
 
-	tx    Tx
-	open  bool
-	skip  Position
-	skips bool
-	block cursor
+	messages *messages // nil: all are passed over
+
+	tx     Tx
+	open   bool
+	counts bool // whether messages of the open transaction are events
+	skip   Position
+	skips  bool
+	block  cursor
 }
 
 // New checks cfg and makes a decoder for one session. All mistakes come back at once.
@@ -77,13 +80,19 @@ func New(cfg Config) (*Decoder, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	sum := sha256.Sum256([]byte("pgoutput 1, inserts from 0, no messages; publication " + cfg.Publication))
+	if len(cfg.Messages) > 0 {
+		var err error
+		if d.messages, err = newMessages(cfg.Messages, d.tables[cfg.Tables[0].Name], cfg.Tables[0].Debezium); err != nil {
+			return nil, err
+		}
+	}
+	sum := sha256.Sum256([]byte("pgoutput 1, inserts and messages of their spans from 0; publication " + cfg.Publication))
 	d.hash = hex.EncodeToString(sum[:8])
 	return d, nil
 }
 
 // Hash stands for all that Position.Index depends on: protocol version, what is counted, the publications' names. The tables
-// of the configuration are no part of it.
+// of the configuration are no part of it, nor whether messages are on: a transaction's span says so for good.
 func (d *Decoder) Hash() string { return d.hash }
 
 // Tx is the open transaction, or the one committed last.
@@ -137,7 +146,9 @@ func (d *Decoder) Decode(msg []byte) (Kind, error) {
 			return Nothing, d.fail(fmt.Errorf("message %q stands outside of a transaction", msg[0]))
 		}
 		return Nothing, nil
-	case 'O', 'Y', 'M': // Origin, Type, logical message; the latter outside of transactions too
+	case 'M':
+		return d.message(&r)
+	case 'O', 'Y': // Origin, Type
 		return Nothing, nil
 	}
 	return Nothing, d.fail(fmt.Errorf("message type %q is unknown: start the replication with proto_version 1, without streaming"+
@@ -156,6 +167,7 @@ func (d *Decoder) begin(r *reader) (Kind, error) {
 	}
 	d.tx = Tx{CommitLSN: pglogrepl.LSN(commit), CommitTime: stamp + postgresEpoch, XID: xid}
 	d.open = true
+	d.counts = d.messages != nil && d.messages.hold(d.tx.CommitLSN, xid)
 	return Begin, nil
 }
 
@@ -195,16 +207,10 @@ func (d *Decoder) insert(r *reader) (Kind, error) {
 		}
 		d.last, d.lastOID = rel, oid
 	}
-	if d.tx.Inserts == math.MaxUint32 {
-		return Nothing, d.fail(errors.New("transaction has more inserts than an index can count: split it"))
+	here, skip, err := d.next(rel.ignored != nil)
+	if err != nil {
+		return Nothing, err
 	}
-	here := d.position()
-	skip := rel.ignored != nil || d.skips && here.Compare(d.skip) <= 0
-	if !skip && d.block.full() {
-		return Nothing, ErrFull
-	}
-	d.tx.Index = d.tx.Inserts
-	d.tx.Inserts++
 	if skip {
 		if rel.ignored != nil {
 			*rel.ignored++
@@ -223,6 +229,21 @@ func (d *Decoder) insert(r *reader) (Kind, error) {
 		}
 	}
 	return d.decodeRow(rel, here, r.rest)
+}
+
+// next counts an insert or a message, and says where it stands and whether it is to be passed over.
+func (d *Decoder) next(ignored bool) (here Position, skip bool, err error) {
+	if d.tx.Counted == math.MaxUint32 {
+		return here, false, d.fail(errors.New("transaction has more inserts than an index can count: split it"))
+	}
+	here = d.position()
+	skip = ignored || d.skips && here.Compare(d.skip) <= 0
+	if !skip && d.block.full() {
+		return here, false, ErrFull
+	}
+	d.tx.Index = d.tx.Counted
+	d.tx.Counted++
+	return here, skip, nil
 }
 
 // decodeRow reads the row's values and makes its event. The row lies on this function's stack, and the loop is in it: slices
@@ -272,13 +293,13 @@ func (d *Decoder) decodeRow(rel *relation, here Position, tuple []byte) (Kind, e
 	for _, c := range rel.copies {
 		set(&row, c.to, get(&row, c.from))
 	}
-	kind, err := d.event(rel, here, &row)
+	kind, err := d.event(rel, rel.table.name, here, &row)
 	clear(rel.extra) // it points into the caller's message
 	return kind, err
 }
 
-// event copies the row into the block.
-func (d *Decoder) event(rel *relation, here Position, row *record.Row) (Kind, error) {
+// event copies the row into the block; table is where it came from.
+func (d *Decoder) event(rel *relation, table string, here Position, row *record.Row) (Kind, error) {
 	var seq int64
 	if text := row.Values[record.ColSeq]; text != nil {
 		var err error
@@ -300,17 +321,17 @@ func (d *Decoder) event(rel *relation, here Position, row *record.Row) (Kind, er
 		Position: here, CommitTime: d.tx.CommitTime, XID: d.tx.XID,
 		Topic: topic, Key: rec.Key, Value: rec.Value, Headers: rec.Headers, Partition: rec.Partition,
 		ID: rec.ID, Type: rec.Type, AggregateType: rec.AggregateType, AggregateID: rec.AggregateID,
-		Table: rel.table.name, Seq: seq, Refused: refused,
+		Table: table, Seq: seq, Refused: refused,
 	}
 	return Inserted, nil
 }
 
-// position is that of the next insert.
+// position is that of the next insert or message.
 func (d *Decoder) position() Position {
 	if !d.open {
 		return Position{}
 	}
-	return Position{Commit: d.tx.CommitLSN, Index: d.tx.Inserts}
+	return Position{Commit: d.tx.CommitLSN, Index: d.tx.Counted}
 }
 
 func (d *Decoder) fail(err error) error { return &DecodeError{Position: d.position(), Err: err} }

@@ -35,7 +35,7 @@ func TestDecodeTransaction(t *testing.T) {
 			t.Errorf("I3: step %d: end LSN is %s before it is known", i, end)
 		}
 	}
-	want := Tx{CommitLSN: 0x100, EndLSN: 0x130, CommitTime: 946_684_801_000_000, XID: 7, Inserts: 2, Index: 1}
+	want := Tx{CommitLSN: 0x100, EndLSN: 0x130, CommitTime: 946_684_801_000_000, XID: 7, Counted: 2, Index: 1}
 	if got := d.Tx(); got != want {
 		t.Errorf("transaction: got %+v, want %+v", got, want)
 	}
@@ -184,8 +184,8 @@ func TestI9_SkipThrough(t *testing.T) {
 				commits++
 			}
 		}
-		if commits != 3 || d.Tx().Inserts != 3 {
-			t.Errorf("skip through %s: got %d commits, %d inserts, want 3 and 3", want[i].Position, commits, d.Tx().Inserts)
+		if commits != 3 || d.Tx().Counted != 3 {
+			t.Errorf("skip through %s: got %d commits, %d inserts, want 3 and 3", want[i].Position, commits, d.Tx().Counted)
 		}
 		if got, want := fmt.Sprintf("%v", d.Take()), fmt.Sprintf("%v", want[i+1:]); got != want {
 			t.Errorf("skip: got %s, want %s", got, want)

@@ -4,15 +4,17 @@
 //	Relation   names a table, its columns, their types  Nothing
 //	Insert     one row                                  Inserted; Nothing when the table is not configured, or skipped
 //	Commit     closes the transaction                   Committed
-//	Update, Delete, Truncate, Origin, Type, Message     Nothing: known, and no events
+//	Message    a logical message                        Inserted when it is ours and messages are on; Nothing else
+//	Update, Delete, Truncate, Origin, Type              Nothing: known, and no events
 //
 // It reads protocol version 1 (Postgres manual, chapter "Logical Replication Message Formats"), which sends only what has
 // committed, so a row is an event at once and a transaction is never gathered: memory does not depend on its size.
 //
 // Promises:
 //
-//   - Position.Index counts every Insert of a transaction before any configuration is applied, those of other tables too;
-//     it means the same after a restart with other settings (Hash).
+//   - Position.Index counts every Insert of a transaction before any configuration is applied, those of other tables too, and
+//     every message of ours where the transaction lies in a Span: inserts and messages share one order. It means the same
+//     after a restart with other settings (Hash).
 //   - A row's bytes are copied once, into a block that its neighbours share; events own their memory, and nobody writes to it
 //     again. A message belongs to the caller and is read during Decode only.
 //   - No allocation for each event in format plain: a block is made for some 256 events or 64 KiB.

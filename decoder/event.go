@@ -1,7 +1,9 @@
 package decoder
 
 import (
+	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pglogrepl"
 
@@ -9,7 +11,7 @@ import (
 )
 
 // Position places an event in the WAL: the commit LSN of its transaction (final_lsn of Begin, never the end LSN) and its
-// index among the inserts that the slot sends in that transaction, from 0 (I3). Positions rise in delivery order.
+// index among the inserts (and messages of ours) that the slot sends in that transaction, from 0 (I3). Positions rise in delivery order.
 type Position struct {
 	Commit pglogrepl.LSN
 	Index  uint32
@@ -29,7 +31,7 @@ func (p Position) Compare(q Position) int {
 // String is LSN/index, as `skip --position` takes it: "0/16B3748/3" is the fourth insert of the transaction at 0/16B3748.
 func (p Position) String() string { return fmt.Sprintf("%s/%d", p.Commit, p.Index) }
 
-// Event is one outbox row as committed, ready for the wire. Its slices point into a block that it shares with its
+// Event is one outbox row (or logical message of ours) as committed, ready for the wire. Its slices point into a block that it shares with its
 // neighbours and that nobody writes to again: a sink may keep them for as long as it keeps the event.
 type Event struct {
 	Position
@@ -44,7 +46,7 @@ type Event struct {
 	Type          []byte
 	AggregateType []byte
 	AggregateID   []byte
-	Table         string // the outbox table it came from: schema.table
+	Table         string // the outbox table it came from: schema.table; "": a logical message
 	Seq           int64  // column seq, 0 where the table has none
 	XID           uint32 // the transaction
 
@@ -58,3 +60,38 @@ type Event struct {
 
 // Bytes is what the event weighs in the window: its key, value and headers.
 func (e *Event) Bytes() int { return len(e.Key) + len(e.Value) + len(e.Headers.Bytes) }
+
+// What can be wrong with a logical message of ours.
+var (
+	errMessage          = errors.New("message is not in the form that cdc_relay.emit_message gives it: somebody wrote it by hand")
+	errNotTransactional = errors.New("message is not transactional, so it stands outside of the order of commits and outlives a rollback:" +
+		" write events by cdc_relay.emit_message, or by pg_logical_emit_message(true, ...)")
+)
+
+// ErrFull is returned by Decode when the block is full (Full): Take first, then give the same message again.
+var ErrFull = errors.New("decode: block is full: take its events first")
+
+// DecodeError is a message that cannot be decoded. It stops the relay (I7); Err names the cure.
+type DecodeError struct {
+	Position Position // where: commit LSN of the open transaction (0 outside of one), and the index of the insert
+	Relation string   // schema.table; "" when the message is about none
+	Column   string   // "" when it is about none
+	Err      error
+}
+
+func (e *DecodeError) Error() string {
+	var b strings.Builder
+	b.WriteString("decode")
+	if e.Position.Commit != 0 {
+		fmt.Fprintf(&b, " at %s", e.Position)
+	}
+	if e.Relation != "" {
+		fmt.Fprintf(&b, ", relation %s", e.Relation)
+	}
+	if e.Column != "" {
+		fmt.Fprintf(&b, ", column %s", e.Column)
+	}
+	return b.String() + ": " + e.Err.Error()
+}
+
+func (e *DecodeError) Unwrap() error { return e.Err }

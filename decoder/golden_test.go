@@ -33,6 +33,7 @@ func TestMain(m *testing.M) {
 func scenarios() map[string]Config {
 	placements := "type:header:eventType,tenant:header,n:header,amount:header,ok:header,ts:header,tz:header,doc:header"
 	envelope := "type:envelope,tenant:envelope:t,n:envelope,amount:envelope,ok:envelope,ts:envelope,tz:envelope,doc:envelope,prio:partition"
+	noTimes := map[string]string{"created_at": "", "seq": ""}
 	small := map[string]string{"topic": "", "partition_key": "", "headers": ""}
 	app := func(name string, columns map[string]string) Table {
 		all := map[string]string{
@@ -66,7 +67,14 @@ func scenarios() map[string]Config {
 			{Name: "public.outbox", Columns: small},
 			{Name: "public.second", Columns: small, Topic: "second-{aggregate_type}", TopicsAllowed: []string{"second-a"}},
 		}},
-		"broken": {Tables: []Table{{Name: "public.outbox", Columns: small}}},
+		"messages":                        {Tables: []Table{{Name: "public.outbox", Columns: noTimes}}, Messages: []Span{{}}},
+		"messages/cloudevents":            {Tables: []Table{{Name: "public.outbox", Columns: noTimes, Format: record.CloudEvents}}, Messages: []Span{{}}},
+		"messages/cloudevents-structured": {Tables: []Table{{Name: "public.outbox", Columns: noTimes, Format: record.CloudEventsStructured}}, Messages: []Span{{}}},
+		"messages/debezium": {Tables: []Table{{Name: "public.outbox", Columns: noTimes, Format: record.DebeziumRouter, Debezium: record.Debezium{
+			RouteByField: "event_type", EventKey: "partition_key", AdditionalPlacement: "event_type:header:eventType,aggregate_type:envelope:kind", ValueConverter: "json",
+		}}}, Messages: []Span{{}}},
+		"messages/off": {Tables: []Table{{Name: "public.outbox", Columns: noTimes}}},
+		"broken":       {Tables: []Table{{Name: "public.outbox", Columns: small}}},
 	}
 }
 

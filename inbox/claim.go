@@ -3,6 +3,7 @@ package inbox
 import (
 	"bytes"
 	"context"
+	"errors"
 	"slices"
 	"time"
 )
@@ -40,8 +41,7 @@ func asks(ms []*Message, ids []UID) ([]Ask, []int) {
 	firsts = slices.CompactFunc(firsts, func(a, b int) bool { return ids[a] == ids[b] })
 	all := make([]Ask, len(firsts))
 	for n, i := range firsts {
-		key, _ := KeyUID(ms[i].Topic, ms[i].Key)
-		all[n] = Ask{ID: ids[i], Key: key, Age: age(ms[i], ids[i])}
+		all[n] = Ask{ID: ids[i], Topic: ms[i].Topic, Key: ms[i].Key, Age: age(ms[i], ids[i])}
 	}
 	return all, firsts
 }
@@ -114,13 +114,22 @@ func (p *Processor[T]) ProcessBatch(ctx context.Context, ms []*Message) ([]Outco
 	return outs, nil
 }
 
+// maxLocks bounds the ids of a transaction that are claimed under a lock of their own: the server has room for some 6,400 in all.
+const maxLocks = 250
+
 // run is the number of messages at the front that can share a transaction, and their ids: those that can be identified.
 func (p *Processor[T]) run(ms []*Message) (int, []UID) {
 	ids := make([]UID, 0, len(ms))
+	locks := 0
 	for _, m := range ms {
 		id, err := p.identify(m)
 		if err != nil {
 			break
+		}
+		if _, v7 := id.Time(); !v7 {
+			if locks++; locks > maxLocks {
+				break
+			}
 		}
 		ids = append(ids, id)
 	}
@@ -137,7 +146,7 @@ func (p *Processor[T]) processRun(ctx context.Context, ms []*Message, ids []UID)
 		p.count(ms, outs, time.Since(began))
 		return outs, nil
 	}
-	if IsInfrastructure(err) {
+	if IsInfrastructure(err) && !outOfMemory(err) {
 		return nil, err
 	}
 	p.o.Metrics.Retry(p.consumer, "batch")
@@ -150,4 +159,10 @@ func (p *Processor[T]) processRun(ctx context.Context, ms []*Message, ids []UID)
 		outs = append(outs, o)
 	}
 	return outs, nil
+}
+
+// outOfMemory tells whether the server had no room for the batch, most likely for its locks: one message may fit.
+func outOfMemory(err error) bool {
+	var s interface{ SQLState() string }
+	return errors.As(err, &s) && s.SQLState() == "53200"
 }

@@ -61,10 +61,10 @@ const (
 // derive is a UUIDv5 of its parts; each part's length stands before it, so that none runs into the next.
 func derive(space string, parts ...string) UID {
 	h := sha1.New()
-	h.Write([]byte(space))
+	_, _ = h.Write([]byte(space))
 	for _, p := range parts {
-		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(p))))
-		h.Write([]byte(p))
+		_, _ = h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(p))))
+		_, _ = h.Write([]byte(p))
 	}
 	var u UID
 	copy(u[:], h.Sum(nil))

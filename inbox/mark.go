@@ -7,8 +7,13 @@ import (
 	"strings"
 )
 
+// neverPublished tells whether a copy on purpose is one that the relay can prove to have reached no consumer before: a dead
+// letter that was requeued. Of every other copy (a repaired slot, a replay of what was published) nobody knows from its position
+// whether it took effect, so a value that is not known is not believed.
+func (m *Message) neverPublished() bool { return strings.HasPrefix(m.Replay, "dlq requeue ") }
+
 // mark does in the mode ByMark what claim does in ByID: it locks the row of the partition and moves it, and returns the indices
-// of the messages behind it. Copies on purpose have an old position and are claimed by id.
+// of the messages behind it. Copies on purpose have an old position: they are claimed by id where they are proven to be the first.
 func (p *Processor[T]) mark(ctx context.Context, tx T, ms []*Message, ids []UID, outs []Outcome) ([]int, error) {
 	var byID []int
 	marks := map[MarkPlace]*marked{}
@@ -16,7 +21,7 @@ func (p *Processor[T]) mark(ctx context.Context, tx T, ms []*Message, ids []UID,
 	for i, m := range ms {
 		switch {
 		case m.Replay != "":
-			if strings.Contains(m.Replay, "unproven") {
+			if !m.neverPublished() {
 				return nil, halt(fmt.Errorf("%w: %s, event %s, cdc-replay %q: whether it took effect is not known; look for its effect, then process it in Mode: ByID "+
 					"(with the claims of before) or skip it by committing the offset behind it", ErrUnproven, m.where(), ids[i], m.Replay))
 			}
@@ -150,6 +155,9 @@ func (p *Processor[T]) mayBegin(at MarkPlace, m *Message, sources []string) erro
 // parkedKeys asks which of the messages that are still to be done wait behind a parked key.
 func (p *Processor[T]) parkedKeys(ctx context.Context, tx T, ms []*Message, outs []Outcome) ([]bool, error) {
 	parked := make([]bool, len(ms))
+	if some, err := p.store.AnyParked(ctx, tx, p.consumer); err != nil || !some {
+		return parked, err
+	}
 	var keys []UID
 	var at []int
 	for i, m := range ms {

@@ -39,8 +39,9 @@ type Claims[T any] interface {
 
 // Ask is one id to be claimed.
 type Ask struct {
-	ID  UID
-	Key UID // KeyUID, to learn whether the key is parked; zero: not asked
+	ID    UID
+	Topic string // with Key, to learn whether the key is parked
+	Key   []byte // nil: not asked
 	// Age is the day by which a message below the watermark is judged against the retention; zero: it is at or above the
 	// watermark, and fresh whatever its age.
 	Age time.Time
@@ -69,6 +70,8 @@ const (
 type Letters[T any] interface {
 	// AddLetter writes a dead letter, in the transaction that claimed its id. With parkKey later messages of its key are to wait.
 	AddLetter(ctx context.Context, tx T, consumer string, l *Letter, parkKey bool) error
+	// AnyParked tells whether the consumer has parked keys at all, which is rare.
+	AnyParked(ctx context.Context, tx T, consumer string) (bool, error)
 	// ParkedKeys tells which of the keys are parked, without locking them; Claim answers the same by the way.
 	ParkedKeys(ctx context.Context, tx T, consumer string, keys []UID) ([]bool, error)
 	// ParkBehind locks the key and adds l to those that wait; false when the key was released meanwhile: l is to be processed.
@@ -110,9 +113,9 @@ const (
 type Letter struct {
 	ID       int64 // rises with the order of a key
 	Consumer string
-	UID      UID   // what was claimed
-	Key      UID   // KeyUID of the message; zero: no key
-	Waiting  bool  // never tried: it waits behind a letter of its key
+	UID      UID  // what was claimed
+	Key      UID  // KeyUID of the message; zero: no key
+	Waiting  bool // never tried: it waits behind a letter of its key
 	Verdict  Verdict
 	Reason   string // one word: permanent, attempts, undecodable, no_id, handler, waiting
 	Error    string // for people

@@ -8,6 +8,8 @@
 //	sql/005_publication.sql the publication (the slot is made by the first `run`: a transaction that has written cannot make one)
 //	sql/006_grants.sql      the relay's role and what it may do; run again at the end of every Up, it changes only what differs
 //	sql/007_emit.sql        cdc_relay.emit, by which applications in any language write an event
+//	sql/008_messages.sql    cdc_relay.emit_message, which needs no table, and when such events are published
+//	sql/009_order.sql       may an application publish an event itself, or is an earlier one of its key under way?
 //
 // The files are text/template documents. Their data is a [Data]; its names print themselves as quoted identifiers, so that
 // {{.Outbox}} and {{.RelayRole}} can stand where SQL wants a name, and {{literal .RelayRole}} where it wants a string.

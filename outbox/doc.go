@@ -10,6 +10,8 @@
 //
 //	outboxpgx    pgx.Tx
 //	outboxsql    *sql.Tx, with lib/pq or pgx's stdlib driver
+//	outboxkafka  Kafka as the sink of optimistic sending, the way past the relay that docs/optimistic.md is about
+//	outboxprom   its metrics for Prometheus
 //	outboxotel   traceparent and tracestate of an OpenTelemetry span, as an option
 //
 // Programs in other languages call the SQL function cdc_relay.emit, which does the same: docs/applications.md.
@@ -26,5 +28,5 @@
 // Order between transactions is what the database makes of it: two transactions that write events of one key must not run side
 // by side (lock the aggregate first), or whichever commits first is published first.
 //
-// Not done here: publishing, retries, transactions. The package needs the standard library only.
+// Not done here: retries, transactions, and publishing but for [Optimistic]. The package needs the standard library only.
 package outbox

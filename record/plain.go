@@ -125,10 +125,10 @@ func (e *Encoder) rawPayload(b *builder, row *Row, out *Record) (s span) {
 	return s
 }
 
-// appendPayload appends the payload's own bytes: text as Postgres sends it, bytea unpacked.
+// appendPayload appends the payload's own bytes: text as Postgres sends it, bytea unpacked unless it came so.
 func (e *Encoder) appendPayload(buf []byte, row *Row, out *Record) ([]byte, span) {
 	p := row.Values[ColPayload]
-	if e.payload != payloadBytes || p == nil {
+	if e.payload != payloadBytes || e.shape.Raw || p == nil {
 		return appendBytes(buf, p)
 	}
 	from := len(buf)

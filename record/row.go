@@ -71,6 +71,9 @@ type Shape struct {
 	Mapped [NumColumns]bool
 	Types  [NumColumns]Type
 	Extra  []Type // of the columns that Format.Extra names; all of them must be there
+
+	// Raw says that a bytea payload is the bytes themselves (a logical message), not their hex form (a column).
+	Raw bool
 }
 
 // Record is one encoded row. Its slices point into the buffer that Append returned; their capacity ends where they end.

@@ -64,6 +64,9 @@ func (c *Conn) System() System { return c.system }
 // PID is the walsender's process id, as pg_replication_slots.active_pid shows it while it streams.
 func (c *Conn) PID() uint32 { return c.pid }
 
+// Messages overrides Config.Messages for the Start that follows.
+func (c *Conn) Messages(on bool) { c.cfg.Messages = on }
+
 func (c *Conn) identify(ctx context.Context) error {
 	r, err := pglogrepl.IdentifySystem(ctx, c.pg)
 	if err != nil {

@@ -193,7 +193,7 @@ func TestConfigValidate(t *testing.T) {
 func TestFrozenOwnerReadsNothingMore(t *testing.T) {
 	inBubble(t, func(t *testing.T, _ *walsender.Server, s *replication.Stream) {
 		next(t, s)
-		time.Sleep(11 * time.Second)
+		<-time.After(11 * time.Second) // of the bubble
 		if m, err := s.Next(t.Context()); !errors.Is(err, replication.ErrFrozen) {
 			t.Errorf("got %v, %v, want %v", m, err, replication.ErrFrozen)
 		}

@@ -20,6 +20,7 @@ func newRoot(p *cli.Program) *cobra.Command {
 		newSkip(p),
 		newStatus(p),
 		newDLQ(p),
+		newInbox(p),
 		newHealthcheck(p),
 		newVersion(p),
 		newCompletion(p),

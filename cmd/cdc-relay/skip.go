@@ -23,7 +23,7 @@ func newSkip(p *cli.Program) *cobra.Command {
 		Use:   "skip --position LSN/INDEX --why TEXT",
 		Short: "Pass over one event that stops the relay",
 		Long: "The way past exit code 8. The position stands in the error that stopped the relay; the verdict is kept with who gave\n" +
-			"it and why, and the event is not published. It stays in the outbox table.",
+			"it and why, and the event is not published. It stays in the outbox table, unless it was a message: those are nowhere else.",
 		Example: "  cdc-relay skip --position 0/16B3748/3 --why 'ticket 4711'\n  cdc-relay skip --position 0/16B3748/0 --why 'bad row' -o json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -243,13 +243,11 @@ func (s *stage) explain(ctx context.Context) {
 
 // killer kills one of them at random, again and again.
 func (s *stage) killer(ctx context.Context) error {
-	for {
-		parts.Wait(ctx, time.Second+rand.N(2*time.Second))
-		if ctx.Err() != nil {
-			return nil
-		}
+	pause := func() { parts.Wait(ctx, time.Second+rand.N(2*time.Second)) }
+	for pause(); ctx.Err() == nil; pause() {
 		if p := s.processes[rand.IntN(len(s.processes))]; p.Kill9() {
 			s.screen.event("kill -9 of %s", p.Name)
 		}
 	}
+	return nil
 }

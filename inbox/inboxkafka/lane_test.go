@@ -248,7 +248,7 @@ func TestLane_CautiousLanesTakeTurns(t *testing.T) {
 		l, _ := newLane(func(context.Context, *inbox.Message) error {
 			underway++ // racy unless lanes take turns
 			most = max(most, underway)
-			time.Sleep(time.Second)
+			<-time.After(time.Second)
 			underway--
 			return nil
 		})

@@ -3,6 +3,7 @@ package inboxkafka
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"sync"
 	"time"
 
@@ -70,10 +71,7 @@ const watchInterval = 2 * time.Second
 
 // work owns an assignment for one generation.
 func (r *runner) work(soft, hard context.Context, a *group.Assignment) {
-	counts, err := r.count(hard, r.topics)
-	if err != nil {
-		r.log.Warn("count partitions", "err", err)
-	}
+	counts := r.counted(soft)
 	all := make([]*partition, 0, len(a.Partitions))
 	for _, p := range a.Partitions {
 		all = append(all, newPartition(r.settings, r.reader, p, a.Generation))
@@ -86,7 +84,8 @@ func (r *runner) work(soft, hard context.Context, a *group.Assignment) {
 	for _, p := range all {
 		own, fence := context.WithCancelCause(soft)
 		p.fence = fence
-		work.Go(func() { p.run(own, hard, counts[p.place.Topic]) })
+		n := max(counts[p.place.Topic], int(p.place.Partition)+1) // what Kafka says may be a moment old
+		work.Go(func() { p.run(own, hard, n) })
 	}
 	side.Go(func() { f.run(aside) })
 	work.Go(func() { p.run(soft, hard) })
@@ -94,6 +93,20 @@ func (r *runner) work(soft, hard context.Context, a *group.Assignment) {
 	stop()
 	side.Wait()
 	f.last(hard)
+}
+
+// counted is count, for as often as it takes.
+func (r *runner) counted(soft context.Context) map[string]int {
+	for {
+		n, err := r.count(soft, r.topics)
+		if err == nil {
+			return n
+		}
+		r.log.Warn("count partitions: trying again", "err", err)
+		if !pause(soft, r.minBackoff) {
+			return nil
+		}
+	}
 }
 
 // count counts the partitions of topics; a missing topic has none.
@@ -109,4 +122,51 @@ func (r *runner) count(ctx context.Context, topics []string) (map[string]int, er
 		n[t.Name] = len(t.Partitions)
 	}
 	return n, nil
+}
+
+// retentionInterval is how often the topics' retention is compared with the inbox's.
+const retentionInterval = 6 * time.Hour
+
+// compareRetention warns of topics that keep records for longer than the inbox keeps claims: an old record that is read again by
+// a reset of the position would take effect again.
+func (r *runner) compareRetention(ctx context.Context) {
+	for {
+		if err := r.compareOnce(ctx); err != nil && ctx.Err() == nil {
+			r.log.Debug("compare the topics' retention with the inbox's", "err", err)
+		}
+		if !pause(ctx, retentionInterval) {
+			return
+		}
+	}
+}
+
+func (r *runner) compareOnce(ctx context.Context) error {
+	days, err := r.Retention(ctx)
+	if err != nil {
+		return fmt.Errorf("ask for the inbox's retention: %w", err)
+	}
+	req := &kafka.DescribeConfigsRequest{}
+	for _, t := range r.topics {
+		req.Resources = append(req.Resources, kafka.DescribeConfigRequestResource{
+			ResourceType: kafka.ResourceTypeTopic, ResourceName: t, ConfigNames: []string{"retention.ms", "cleanup.policy"},
+		})
+	}
+	client := &kafka.Client{Addr: r.reader.Addr, Transport: r.transport, Timeout: 10 * time.Second}
+	res, err := client.DescribeConfigs(ctx, req)
+	if err != nil {
+		return fmt.Errorf("ask for the topics' retention: %w", err)
+	}
+	for _, topic := range res.Resources {
+		for _, e := range topic.ConfigEntries {
+			if e.ConfigName != "retention.ms" {
+				continue
+			}
+			ms, err := strconv.ParseInt(e.ConfigValue, 10, 64)
+			if kept := time.Duration(ms) * time.Millisecond; err == nil && (ms < 0 || kept > time.Duration(days)*24*time.Hour) {
+				r.log.Warn("a topic keeps records for longer than the inbox keeps claims: raise the inbox's retention, or lower the topic's",
+					"topic", topic.ResourceName, "retention.ms", ms, "inbox_days", days)
+			}
+		}
+	}
+	return nil
 }

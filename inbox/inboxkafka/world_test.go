@@ -33,6 +33,9 @@ type world struct {
 	producer *kgo.Client
 	sent     map[string]int // events for each key
 	lsn      uint64
+
+	stop    func()               // of the consumer under test
+	restart func(between func()) // stops it, and starts it again
 }
 
 func newWorld(t testing.TB, partitions int) *world {
@@ -135,8 +138,11 @@ func (w *world) event(key string) *kgo.Record {
 		w.t.Fatal(err)
 	}
 	return &kgo.Record{Topic: w.topic, Key: []byte(key), Value: strconv.AppendInt(nil, int64(n), 10), Headers: []kgo.RecordHeader{
-		{Key: "event_id", Value: []byte(id.String())}, {Key: "event_type", Value: []byte("Counted")},
-		{Key: "cdc-source", Value: []byte("7:1:a:cdc_relay")}, {Key: "cdc-lsn", Value: fmt.Appendf(nil, "%016x", w.lsn)}, {Key: "cdc-index", Value: []byte("0")},
+		{Key: "event_id", Value: []byte(id.String())},
+		{Key: "event_type", Value: []byte("Counted")},
+		{Key: "cdc-source", Value: []byte("7:1:a:cdc_relay")},
+		{Key: "cdc-lsn", Value: fmt.Appendf(nil, "%016x", w.lsn)},
+		{Key: "cdc-index", Value: []byte("0")},
 	}}
 }
 

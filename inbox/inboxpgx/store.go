@@ -178,3 +178,6 @@ func (q querier) Query(ctx context.Context, sql string, args []any, row func(sca
 	}
 	return rows.Err()
 }
+
+// Status is what Store.Status returns: the schema's settings, its days, and what is kept for each consumer.
+type Status = pgstore.Status

@@ -2,7 +2,9 @@ package inboxpgx_test
 
 import (
 	"context"
+	"errors"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -59,16 +61,24 @@ func effects(t *testing.T, pool *pgxpool.Pool) []string {
 
 func TestStore(t *testing.T) {
 	t.Parallel()
-	for _, version := range []string{"14", "18"} {
+	for _, version := range []string{"14", "15", "16", "17", "18"} {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
-			inboxtest.RunStore(t, func(t *testing.T) inboxtest.Fixture[pgx.Tx] {
-				pool, store, _ := open(t, version)
-				return inboxtest.Fixture[pgx.Tx]{
-					Store: store, Apply: apply,
-					Effects: func(t *testing.T) []string { return effects(t, pool) },
-				}
+			pool, store, _ := open(t, version)
+			inboxtest.RunStore(t, inboxtest.Fixture[pgx.Tx]{
+				Store: store, Apply: apply,
+				Effects: func(t *testing.T) []string { return effects(t, pool) },
 			})
 		})
 	}
+}
+
+func eventually(t *testing.T, timeout time.Duration, what string, check func() bool) {
+	t.Helper()
+	testenv.Eventually(t, timeout, func() error {
+		if !check() {
+			return errors.New(what)
+		}
+		return nil
+	})
 }

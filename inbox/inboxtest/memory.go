@@ -1,6 +1,7 @@
 package inboxtest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"maps"
@@ -193,6 +194,9 @@ func (s *Store) auto(ctx context.Context, f func() error) error {
 
 // Claim is that of inbox.Claims.
 func (s *Store) Claim(_ context.Context, _ *Tx, consumer string, asks []inbox.Ask) ([]inbox.Answer, error) {
+	if !slices.IsSortedFunc(asks, func(a, b inbox.Ask) int { return bytes.Compare(a.ID[:], b.ID[:]) }) {
+		return nil, errors.New("inboxtest: ids are claimed unsorted: two batches that share some would deadlock")
+	}
 	out := make([]inbox.Answer, len(asks))
 	for i, a := range asks {
 		at := who{consumer, a.ID}
@@ -200,7 +204,8 @@ func (s *Store) Claim(_ context.Context, _ *Tx, consumer string, asks []inbox.As
 			continue
 		}
 		s.now.claims[at] = 0
-		out[i] = inbox.Answer{State: inbox.Fresh, Parked: s.now.parked[who{consumer, a.Key}]}
+		key, _ := inbox.KeyUID(a.Topic, a.Key)
+		out[i] = inbox.Answer{State: inbox.Fresh, Parked: s.now.parked[who{consumer, key}]}
 	}
 	return out, s.at(AfterClaim)
 }

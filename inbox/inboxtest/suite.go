@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -23,8 +24,8 @@ type Fixture[T any] struct {
 	Effects func(t *testing.T) []string
 }
 
-// RunStore holds a store to what inbox.Store says. open returns a new, empty store.
-func RunStore[T any](t *testing.T, open func(t *testing.T) Fixture[T]) {
+// RunStore holds a store to what inbox.Store says. Its tests run at the same time on one store, each as a consumer of its own.
+func RunStore[T any](t *testing.T, f Fixture[T]) {
 	for name, test := range map[string]func(*bed[T]){
 		"Once":               (*bed[T]).once,
 		"Concurrent":         (*bed[T]).concurrent,
@@ -47,6 +48,7 @@ func RunStore[T any](t *testing.T, open func(t *testing.T) Fixture[T]) {
 		"PlayThatKills":      (*bed[T]).playThatKills,
 		"PlayTwice":          (*bed[T]).playTwice,
 		"ParkWhilePlayed":    (*bed[T]).parkWhilePlayed,
+		"PlayWhileParked":    (*bed[T]).playWhileParked,
 		"Drop":               (*bed[T]).drop,
 		"Places":             (*bed[T]).places,
 		"PlacesFence":        (*bed[T]).placesFence,
@@ -60,7 +62,7 @@ func RunStore[T any](t *testing.T, open func(t *testing.T) Fixture[T]) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			test(&bed[T]{T: t, f: open(t)})
+			test(&bed[T]{T: t, f: f, consumer: NewID()})
 		})
 	}
 }
@@ -68,17 +70,29 @@ func RunStore[T any](t *testing.T, open func(t *testing.T) Fixture[T]) {
 // bed is one test's store and helpers.
 type bed[T any] struct {
 	*testing.T
-	f Fixture[T]
+	f        Fixture[T]
+	consumer string
 }
 
-const consumer = "billing"
-
 // apply is a handler whose effect is the message's id.
-func (b *bed[T]) apply(ctx context.Context, tx T, m *inbox.Message) error { return b.f.Apply(ctx, tx, m.ID) }
+func (b *bed[T]) apply(ctx context.Context, tx T, m *inbox.Message) error {
+	return b.f.Apply(ctx, tx, b.consumer+" "+m.ID)
+}
+
+// effects are the ids that took effect, in order.
+func (b *bed[T]) effects() (ids []string) {
+	b.Helper()
+	for _, key := range b.f.Effects(b.T) {
+		if id, ours := strings.CutPrefix(key, b.consumer+" "); ours {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
 
 func (b *bed[T]) processor(h inbox.Handler[T], o inbox.Options) *inbox.Processor[T] {
 	b.Helper()
-	p, err := inbox.NewProcessor(b.f.Store, consumer, h, o)
+	p, err := inbox.NewProcessor(b.f.Store, b.consumer, h, o)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -95,14 +109,14 @@ func (b *bed[T]) want(p *inbox.Processor[T], m *inbox.Message, want inbox.Outcom
 
 func (b *bed[T]) wantEffects(want ...string) {
 	b.Helper()
-	if got := b.f.Effects(b.T); !slices.Equal(got, want) {
+	if got := b.effects(); !slices.Equal(got, want) {
 		b.Fatalf("effects %v, want %v", got, want)
 	}
 }
 
 func (b *bed[T]) wantLetters(dead, waiting int) {
 	b.Helper()
-	d, w, err := b.f.Store.CountLetters(b.Context(), consumer)
+	d, w, err := b.f.Store.CountLetters(b.Context(), b.consumer)
 	if err != nil || d != dead || w != waiting {
 		b.Fatalf("letters: %d dead, %d waiting, %v; want %d and %d", d, w, err, dead, waiting)
 	}
@@ -181,7 +195,7 @@ func (b *bed[T]) concurrent() {
 			b.Errorf("50 copies at once: %v", outcomes)
 		}
 	}
-	if n := len(b.f.Effects(b.T)); n != 2 {
+	if n := len(b.effects()); n != 2 {
 		b.Errorf("%d effects of 2 events", n)
 	}
 }
@@ -190,7 +204,7 @@ func (b *bed[T]) concurrent() {
 func (b *bed[T]) consumersApart() {
 	m := message(NewID(), "k", 1)
 	b.want(b.processor(b.apply, inbox.Options{}), m, inbox.Processed)
-	if o, err := inbox.Process(b.Context(), b.f.Store, "shipping", again(m), b.apply); o != inbox.Processed || err != nil {
+	if o, err := inbox.Process(b.Context(), b.f.Store, b.consumer+" too", again(m), b.apply); o != inbox.Processed || err != nil {
 		b.Errorf("the same event for another consumer: %v, %v", o, err)
 	}
 	b.wantEffects(m.ID, m.ID)
@@ -218,7 +232,9 @@ func (b *bed[T]) failureClaimsNothing() {
 }
 
 func (b *bed[T]) skip() {
-	p := b.processor(func(context.Context, T, *inbox.Message) error { return fmt.Errorf("wrapped: %w", inbox.Skip("not ours")) }, inbox.Options{})
+	p := b.processor(func(context.Context, T, *inbox.Message) error {
+		return fmt.Errorf("wrapped: %w", inbox.Skip("not ours"))
+	}, inbox.Options{})
 	m := message(NewID(), "k", 1)
 	b.want(p, m, inbox.Skipped)
 	b.want(p, again(m), inbox.Duplicate)
@@ -242,7 +258,9 @@ func nameless(offset int64) *inbox.Message {
 
 // A message without an id is never given a random one.
 func (b *bed[T]) withoutID() {
-	h := func(ctx context.Context, tx T, _ *inbox.Message) error { return b.f.Apply(ctx, tx, "nameless") }
+	h := func(ctx context.Context, tx T, _ *inbox.Message) error {
+		return b.f.Apply(ctx, tx, b.consumer+" nameless")
+	}
 	reject := b.processor(h, inbox.Options{})
 	b.want(reject, nameless(1), inbox.DeadLettered)
 	b.want(reject, nameless(1), inbox.Duplicate)
@@ -286,7 +304,7 @@ func (b *bed[T]) attempts() {
 	}
 	add := func(delta, want int) {
 		b.Helper()
-		if n, err := b.f.Store.AddAttempts(b.Context(), consumer, id, delta); err != nil || n != want {
+		if n, err := b.f.Store.AddAttempts(b.Context(), b.consumer, id, delta); err != nil || n != want {
 			b.Fatalf("%d tries, %v; want %d", n, err, want)
 		}
 	}

@@ -20,7 +20,7 @@ func (b *bed[T]) batchOf(p *inbox.Processor[T], want []inbox.Outcome, ms ...*inb
 // One transaction for the fresh ones, in their order; duplicates inside and outside of the batch are known.
 func (b *bed[T]) batch() {
 	var runs [][]string
-	p, err := inbox.NewBatchProcessor(b.f.Store, consumer, func(ctx context.Context, tx T, ms []*inbox.Message) error {
+	p, err := inbox.NewBatchProcessor(b.f.Store, b.consumer, func(ctx context.Context, tx T, ms []*inbox.Message) error {
 		var ids []string
 		for _, m := range ms {
 			ids = append(ids, m.ID)
@@ -104,35 +104,35 @@ func (b *bed[T]) batchFails() {
 // Positions: the first contact writes the start, an end without a word is seen, watermarks only rise.
 func (b *bed[T]) places() {
 	s, at := b.f.Store, inbox.Place{Topic: "orders", Partition: 3}
-	first, err := s.Open(b.Context(), consumer, at, 7)
+	first, err := s.Open(b.Context(), b.consumer, at, 7)
 	if err != nil || !first.First || !first.Clean || first.Start != 7 || first.Watermark != 7 {
 		b.Fatalf("first contact: %+v, %v", first, err)
 	}
 	save := func(st inbox.PlaceState, clean bool, watermark int64) {
 		b.Helper()
-		if err := s.Save(b.Context(), consumer, clean, inbox.Progress{Place: at, Epoch: st.Epoch, Watermark: watermark}); err != nil {
+		if err := s.Save(b.Context(), b.consumer, clean, inbox.Progress{Place: at, Epoch: st.Epoch, Watermark: watermark}); err != nil {
 			b.Fatal(err)
 		}
 	}
 	save(first, false, 20)
 	save(first, false, 15)
-	second, err := s.Open(b.Context(), consumer, at, 0)
+	second, err := s.Open(b.Context(), b.consumer, at, 0)
 	if err != nil || second.First || second.Clean || second.Start != 7 || second.Watermark != 20 {
 		b.Fatalf("after an unclean end: %+v, %v", second, err)
 	}
 	save(second, true, 30)
-	third, err := s.Open(b.Context(), consumer, at, 0)
+	third, err := s.Open(b.Context(), b.consumer, at, 0)
 	if err != nil || !third.Clean || third.Watermark != 30 {
 		b.Fatalf("after a clean end: %+v, %v", third, err)
 	}
-	all, err := s.Look(b.Context(), consumer, "orders")
+	all, err := s.Look(b.Context(), b.consumer, "orders")
 	if err != nil || len(all) != 1 || all[0].Watermark != 30 || all[0].Clean {
 		b.Fatalf("look: %+v, %v", all, err)
 	}
 	if none, err := s.Look(b.Context(), "nobody", ""); err != nil || len(none) != 0 {
 		b.Fatalf("look for a consumer that never was: %+v, %v", none, err)
 	}
-	if _, err := s.Open(b.Context(), consumer, inbox.Place{Topic: "x"}, -1); err == nil {
+	if _, err := s.Open(b.Context(), b.consumer, inbox.Place{Topic: "x"}, -1); err == nil {
 		b.Error("a partition was opened at offset -1")
 	}
 }
@@ -140,22 +140,22 @@ func (b *bed[T]) places() {
 // An owner that was overtaken saves nothing, and does not make the other one's end look clean.
 func (b *bed[T]) placesFence() {
 	s, at, other := b.f.Store, inbox.Place{Topic: "orders", Partition: 3}, inbox.Place{Topic: "orders", Partition: 4}
-	zombie, err := s.Open(b.Context(), consumer, at, 0)
+	zombie, err := s.Open(b.Context(), b.consumer, at, 0)
 	if err != nil {
 		b.Fatal(err)
 	}
-	still, err := s.Open(b.Context(), consumer, other, 0)
+	still, err := s.Open(b.Context(), b.consumer, other, 0)
 	if err != nil {
 		b.Fatal(err)
 	}
-	if _, err := s.Open(b.Context(), consumer, at, 0); err != nil {
+	if _, err := s.Open(b.Context(), b.consumer, at, 0); err != nil {
 		b.Fatal(err)
 	}
-	err = s.Save(b.Context(), consumer, true, inbox.Progress{Place: at, Epoch: zombie.Epoch, Watermark: 99}, inbox.Progress{Place: other, Epoch: still.Epoch, Watermark: 5})
+	err = s.Save(b.Context(), b.consumer, true, inbox.Progress{Place: at, Epoch: zombie.Epoch, Watermark: 99}, inbox.Progress{Place: other, Epoch: still.Epoch, Watermark: 5})
 	if !errors.Is(err, inbox.ErrFenced) {
 		b.Errorf("a zombie saved: %v", err)
 	}
-	all, err := s.Look(b.Context(), consumer, "")
+	all, err := s.Look(b.Context(), b.consumer, "")
 	if err != nil || len(all) != 2 || all[0].Watermark != 0 || all[0].Clean || all[1].Watermark != 5 || !all[1].Clean {
 		b.Errorf("after a zombie saved: %+v, %v", all, err)
 	}

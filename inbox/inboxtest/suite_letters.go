@@ -41,7 +41,7 @@ func (b *bed[T]) parked(o inbox.Options) (*inbox.Processor[T], *picky[T], []*inb
 
 func (b *bed[T]) playable() []inbox.Playable {
 	b.Helper()
-	out, err := b.f.Store.Playable(b.Context(), consumer, "orders", []int32{0, 7}, 10)
+	out, err := b.f.Store.Playable(b.Context(), b.consumer, "orders", []int32{0, 7}, 10)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -50,7 +50,7 @@ func (b *bed[T]) playable() []inbox.Playable {
 
 func (b *bed[T]) judge(id int64, v inbox.Verdict) {
 	b.Helper()
-	if n, err := b.f.Store.Judge(b.Context(), consumer, []int64{id}, v); err != nil || n != 1 {
+	if n, err := b.f.Store.Judge(b.Context(), b.consumer, []int64{id}, v); err != nil || n != 1 {
 		b.Fatalf("judge %d: %d, %v", id, n, err)
 	}
 }
@@ -58,7 +58,7 @@ func (b *bed[T]) judge(id int64, v inbox.Verdict) {
 // letters returns the ids of all letters in order.
 func (b *bed[T]) letters() (ids []int64) {
 	b.Helper()
-	all, err := b.f.Store.ListLetters(b.Context(), consumer, inbox.LetterFilter{}, 100)
+	all, err := b.f.Store.ListLetters(b.Context(), b.consumer, inbox.LetterFilter{}, 100)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -127,7 +127,7 @@ func (b *bed[T]) letterKeepsAll() {
 	l := all[0]
 	g := &l.Message
 	id, _ := inbox.ParseUID(m.ID)
-	if l.UID != id || l.Consumer != consumer || l.Reason != "attempts" || l.Attempts != 5 || l.Waiting || l.Verdict != inbox.NoVerdict || !strings.HasPrefix(l.Error, "bad ") {
+	if l.UID != id || l.Consumer != b.consumer || l.Reason != "attempts" || l.Attempts != 5 || l.Waiting || l.Verdict != inbox.NoVerdict || !strings.HasPrefix(l.Error, "bad ") {
 		b.Errorf("letter %+v", l)
 	}
 	if g.Topic != m.Topic || g.Partition != 7 || g.Offset != 4711 || g.Key == nil || len(g.Key) != 0 || g.Value != nil || !g.Time.Equal(m.Time) {
@@ -183,7 +183,7 @@ func (b *bed[T]) playFails() {
 	if got := b.playable(); len(got) != 0 {
 		b.Errorf("after a failed play %v is to be played", got)
 	}
-	all, err := b.f.Store.ListLetters(b.Context(), consumer, inbox.LetterFilter{IDs: ids[:1]}, 1)
+	all, err := b.f.Store.ListLetters(b.Context(), b.consumer, inbox.LetterFilter{IDs: ids[:1]}, 1)
 	if err != nil || len(all) != 1 || all[0].Attempts != 2 || all[0].Error != "poison" {
 		b.Errorf("after a failed play: %+v, %v", all, err)
 	}
@@ -209,17 +209,17 @@ func (b *bed[T]) playThatKills() {
 	_, _, _ = b.parked(inbox.Options{})
 	id := b.letters()[0]
 	b.judge(id, inbox.Retry)
-	if err := b.f.Store.BeginPlay(b.Context(), consumer, id); err != nil { // and then the process is gone
+	if err := b.f.Store.BeginPlay(b.Context(), b.consumer, id); err != nil { // and then the process is gone
 		b.Fatal(err)
 	}
 	if got := b.playable(); len(got) != 0 {
 		b.Errorf("%v is to be played again", got)
 	}
-	all, err := b.f.Store.ListLetters(b.Context(), consumer, inbox.LetterFilter{IDs: []int64{id}}, 1)
+	all, err := b.f.Store.ListLetters(b.Context(), b.consumer, inbox.LetterFilter{IDs: []int64{id}}, 1)
 	if err != nil || len(all) != 1 || all[0].Attempts != 2 || !strings.Contains(all[0].Error, "no result came back") {
 		b.Errorf("%+v, %v", all, err)
 	}
-	if err := b.f.Store.EndPlay(b.Context(), consumer, id, "database away", true); err != nil { // or the database was
+	if err := b.f.Store.EndPlay(b.Context(), b.consumer, id, "database away", true); err != nil { // or the database was
 		b.Fatal(err)
 	}
 	if got := b.playable(); len(got) != 1 {
@@ -240,7 +240,7 @@ func (b *bed[T]) playTwice() {
 		b.Errorf("played twice: %v, %v", o, err)
 	}
 	if err := b.f.Store.Tx(b.Context(), func(ctx context.Context, tx T) error {
-		_, err := b.f.Store.TakeLetter(ctx, tx, consumer, last)
+		_, err := b.f.Store.TakeLetter(ctx, tx, b.consumer, last)
 		return err
 	}); !errors.Is(err, inbox.ErrGone) {
 		b.Errorf("a letter was taken before the one it waits for: %v", err)
@@ -292,6 +292,50 @@ func (b *bed[T]) parkWhilePlayed() {
 	}
 	b.wantLetters(0, 0)
 	b.wantEffects(bad.ID, next.ID)
+}
+
+// The other way round: who plays the last letter waits for the one who parks behind it, and does not release the key.
+func (b *bed[T]) playWhileParked() {
+	h := &picky[T]{b, map[string]bool{}}
+	p := b.processor(h.handle, inbox.Options{})
+	bad, next := message(NewID(), "k", 1), message(NewID(), "k", 2)
+	h.bad[bad.ID] = true
+	b.want(p, bad, inbox.DeadLettered)
+	clear(h.bad)
+	b.judge(b.letters()[0], inbox.Retry)
+	l := b.playable()[0]
+	played := make(chan error, 1)
+	err := b.f.Store.Tx(b.Context(), func(ctx context.Context, tx T) error {
+		key, _ := inbox.KeyUID("orders", []byte("k"))
+		id, _ := inbox.ParseUID(next.ID)
+		waits, err := b.f.Store.ParkBehind(ctx, tx, b.consumer, &inbox.Letter{UID: id, Key: key, Waiting: true, Reason: "waiting", Message: *next})
+		if err != nil || !waits {
+			b.Errorf("park behind: %v, %v", waits, err)
+		}
+		go func() {
+			_, err := p.Play(b.Context(), l)
+			played <- err
+		}()
+		select {
+		case err := <-played:
+			b.Errorf("the last letter was played while another was parked behind it: %v", err)
+			played <- err
+		case <-time.After(200 * time.Millisecond): // it waits
+		}
+		return nil
+	})
+	if err := errors.Join(err, <-played); err != nil {
+		b.Fatal(err)
+	}
+	b.wantLetters(0, 1)
+	last := message(NewID(), "k", 3)
+	b.want(p, last, inbox.Parked) // the key was not released
+	for range 2 {
+		if o, err := p.Play(b.Context(), b.playable()[0]); o != inbox.Processed || err != nil {
+			b.Fatal(o, err)
+		}
+	}
+	b.wantEffects(bad.ID, next.ID, last.ID)
 }
 
 // Giving up the first lets those behind it go.

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
+	"time"
 
 	"github.com/cdc-relay/cdc-relay/inbox"
 )
@@ -47,28 +47,42 @@ func (b *bed[T]) mark() {
 	b.want(p, f, inbox.Processed) // the failure moved no mark
 }
 
-// The row fences: of many who hold the same event one applies it.
+// The row fences: who comes while the same event takes effect waits, and finds it done.
 func (b *bed[T]) markConcurrent() {
 	p := b.byMark(b.apply)
 	b.want(p, positioned("s:1", 1, 0, "k"), inbox.Processed)
 	m := positioned("s:1", 2, 0, "k")
-	var mu sync.Mutex
-	outcomes := map[inbox.Outcome]int{}
-	var wg sync.WaitGroup
-	for range 20 {
-		wg.Go(func() {
-			o, err := p.Process(b.Context(), again(m))
-			if err != nil {
-				b.Error(err)
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			outcomes[o]++
-		})
+	busy, release := make(chan struct{}), make(chan struct{})
+	slow := b.byMark(func(ctx context.Context, tx T, m *inbox.Message) error {
+		close(busy)
+		<-release
+		return b.apply(ctx, tx, m)
+	})
+	outcomes := make(chan inbox.Outcome, 2)
+	run := func(p *inbox.Processor[T], m *inbox.Message) {
+		o, err := p.Process(b.Context(), m)
+		if err != nil {
+			b.Error(err)
+		}
+		outcomes <- o
 	}
-	wg.Wait()
-	if outcomes[inbox.Processed] != 1 || outcomes[inbox.Duplicate] != 19 {
-		b.Errorf("20 at once: %v", outcomes)
+	go run(slow, m)
+	<-busy
+	zombie := again(m)
+	go run(p, zombie)
+	select {
+	case o := <-outcomes:
+		b.Errorf("a copy ended as %v while the first was under way", o)
+		outcomes <- o
+	case <-time.After(200 * time.Millisecond): // it waits
+	}
+	close(release)
+	first, second := <-outcomes, <-outcomes
+	if min(first, second) != inbox.Processed || max(first, second) != inbox.Duplicate {
+		b.Errorf("two at once: %v and %v", first, second)
+	}
+	if n := len(b.effects()); n != 2 {
+		b.Errorf("%d effects of 2 events", n)
 	}
 }
 
@@ -80,9 +94,9 @@ func (b *bed[T]) refused(p *inbox.Processor[T], m *inbox.Message, want error) {
 	}
 }
 
-// What the mark cannot judge stops the consumer, and writes nothing.
+// What the mark cannot judge stops the b.consumer, and writes nothing.
 func (b *bed[T]) markRefuses() {
-	if _, err := inbox.NewProcessor(b.f.Store, consumer, b.apply, inbox.Options{Mode: inbox.ByMark, Workers: 2}); !inbox.IsHalt(err) || !errors.Is(err, inbox.ErrWorkers) {
+	if _, err := inbox.NewProcessor(b.f.Store, b.consumer, b.apply, inbox.Options{Mode: inbox.ByMark, Workers: 2}); !inbox.IsHalt(err) || !errors.Is(err, inbox.ErrWorkers) {
 		b.Errorf("several workers: %v", err)
 	}
 	strict := b.processor(b.apply, inbox.Options{Mode: inbox.ByMark})
@@ -96,7 +110,7 @@ func (b *bed[T]) markRefuses() {
 	stranger := positioned("t:1", 20, 0, "k")
 	b.refused(strict, stranger, inbox.ErrUnknownSource)
 	b.refused(b.byMark(b.apply), stranger, inbox.ErrUnknownSource) // AcceptFirst is for the first
-	if err := b.f.Store.Announce(b.Context(), consumer, "orders", "t:1"); err != nil {
+	if err := b.f.Store.Announce(b.Context(), b.consumer, "orders", "t:1"); err != nil {
 		b.Fatal(err)
 	}
 	b.want(strict, stranger, inbox.Processed)
@@ -139,7 +153,13 @@ func (b *bed[T]) markCopies() {
 	replayed := positioned("s:1", 7, 0, "k", inbox.Header{Key: "cdc-replay", Value: []byte("dlq requeue 2026-01-02T03:04:05Z")})
 	b.want(p, replayed, inbox.Processed) // its position is old, and it was never published
 	b.want(p, again(replayed), inbox.Duplicate)
-	b.refused(p, positioned("s:1", 8, 0, "k", inbox.Header{Key: "cdc-replay", Value: []byte("slot repair 2026-01-02T03:04:05Z unproven")}), inbox.ErrUnproven)
+	for _, value := range []string{"slot repair 2026-01-02T03:04:05Z unproven", "replay 2026-01-02T03:04:05Z", "a verb that is not known"} {
+		b.refused(p, positioned("s:1", 8, 0, "k", inbox.Header{Key: "cdc-replay", Value: []byte(value)}), inbox.ErrUnproven)
+	}
+	published := again(relayed) // and took effect: as a replay it must not have a second one
+	published.Headers = append(published.Headers, inbox.Header{Key: "cdc-replay", Value: []byte("replay 2026-01-02T03:04:05Z")})
+	published.Replay = "replay 2026-01-02T03:04:05Z"
+	b.refused(p, published, inbox.ErrUnproven)
 }
 
 // Poison under the mark: letter and mark in one transaction, the key parks, and is played back.
@@ -172,7 +192,7 @@ func (b *bed[T]) markPartitions() {
 	if err := p.CheckTopic(b.Context(), "orders", 8); !inbox.IsHalt(err) || !errors.Is(err, inbox.ErrPartitionCount) {
 		b.Errorf("8 partitions after 6: %v", err)
 	}
-	if n, err := b.f.Store.Partitions(b.Context(), consumer, "orders", 8, true); err != nil || n != 8 {
+	if n, err := b.f.Store.Partitions(b.Context(), b.consumer, "orders", 8, true); err != nil || n != 8 {
 		b.Errorf("accept: %d, %v", n, err)
 	}
 	if err := p.CheckTopic(b.Context(), "orders", 8); err != nil {

@@ -128,7 +128,7 @@ func (s *Server) Serve(ctx context.Context) error {
 		cut(errors.New("the admin server shuts down"))
 		_ = server.Close()
 	}
-	_ = <-served
+	<-served //nolint:errcheck // it ended as it was asked to
 	return nil
 }
 

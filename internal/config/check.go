@@ -75,7 +75,7 @@ func (l *loader) wrong(path, format string, args ...any) {
 }
 
 func (l *loader) checkDatabase() {
-	for path, s := range map[string]Secret{"database.url": l.cfg.Database.URL, "migrate.url": l.cfg.Migrate.URL} {
+	for path, s := range map[string]Secret{"database.url": l.cfg.Database.URL, "migrate.url": l.cfg.Migrate.URL, "inbox.url": l.cfg.Inbox.URL} {
 		if s.value != "" {
 			l.checkDSN(path, s.value)
 		}

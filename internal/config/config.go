@@ -9,6 +9,7 @@ import (
 type Config struct {
 	Database    Database
 	Migrate     Migrate
+	Inbox       Inbox
 	Replication Replication
 	Outbox      []Outbox // at least one
 	Shards      int
@@ -39,6 +40,12 @@ type Migrate struct {
 	URL       Secret // not set: Database.URL
 	Password  Secret
 	RelayRole string // "": the user of Database.URL
+}
+
+// Inbox is the consumer's database, for the inbox verbs.
+type Inbox struct {
+	URL      Secret // not set: Database.URL
+	Password Secret
 }
 
 // Replication names the slot and says how it is kept.
@@ -169,9 +176,17 @@ func (c *Config) Origin(path string) Origin {
 	return c.origins[path]
 }
 
+// InboxDatabase is the connection of the inbox verbs: inbox.url where it is set, else the relay's own.
+func (c *Config) InboxDatabase() Database { return c.instead(c.Inbox.URL, c.Inbox.Password) }
+
 // MigrateDatabase is the connection that migrations use: migrate.url where it is set, else the relay's own.
 func (c *Config) MigrateDatabase() Database {
-	d := Database{URL: c.Migrate.URL, Password: c.Migrate.Password}
+	return c.instead(c.Migrate.URL, c.Migrate.Password)
+}
+
+// instead is another connection where its URL is set, else the relay's own.
+func (c *Config) instead(url, password Secret) Database {
+	d := Database{URL: url, Password: password}
 	if !d.URL.IsSet() {
 		d.URL = c.Database.URL
 		if !d.Password.IsSet() {

@@ -149,6 +149,15 @@ func databaseRows() []Field {
 			at: func(c *Config, _ int) any { return &c.Migrate.RelayRole },
 		},
 		{
+			Path: "inbox.url", Secret: true, Unset: "`database.url`", Example: "postgres://billing@localhost:5432/billing",
+			Doc: "A consumer's database, for the verbs of `inbox`: the owner of schema `cdc_inbox` migrates, any role that was granted it may do the rest.",
+			at:  func(c *Config, _ int) any { return &c.Inbox.URL },
+		},
+		{
+			Path: "inbox.password", Secret: true, Unset: "the one in `inbox.url`", Doc: "Its password; wins over the one in the URL.",
+			at: func(c *Config, _ int) any { return &c.Inbox.Password },
+		},
+		{
 			Path: "replication.slot", Default: DefaultSlot, Doc: "Replication slot, unique in the whole cluster; lower case letters, digits and `_`, 63 at most.",
 			at: func(c *Config, _ int) any { return &c.Replication.Slot },
 		},
@@ -264,8 +273,8 @@ func runtimeRows() []Field {
 			at: func(c *Config, _ int) any { return &c.Limits.MaxParked },
 		},
 		{
-			Path: "messages", Default: "off", Enum: []string{"off", "on"}, Later: "logical messages are read past, not published",
-			Doc: "Events without a table, by `pg_logical_emit_message`. Needs EXECUTE revoked from PUBLIC.",
+			Path: "messages", Default: "off", Enum: []string{"off", "on"},
+			Doc: "Events without a table, written by `cdc_relay.emit_message` and published as rows of the first table would be; docs/tableless.md. Needs EXECUTE on `pg_logical_emit_message` revoked from PUBLIC.",
 			at:  func(c *Config, _ int) any { return &c.Messages },
 		},
 		{

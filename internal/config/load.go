@@ -76,7 +76,7 @@ func newLoader(env []string) *loader {
 			f.set(l.cfg, 0, f.Default)
 		}
 	}
-	l.cfg.Database.URL.url, l.cfg.Migrate.URL.url = true, true
+	l.cfg.Database.URL.url, l.cfg.Migrate.URL.url, l.cfg.Inbox.URL.url = true, true, true
 	return l
 }
 

@@ -9,12 +9,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cdc-relay/cdc-relay/decoder"
-	"github.com/cdc-relay/cdc-relay/internal/auditor"
-	"github.com/cdc-relay/cdc-relay/internal/testenv"
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
 	"github.com/twmb/franz-go/pkg/kadm"
+
+	"github.com/cdc-relay/cdc-relay/decoder"
+	"github.com/cdc-relay/cdc-relay/internal/auditor"
+	"github.com/cdc-relay/cdc-relay/internal/testenv"
 )
 
 // rig is everything at once: applications that write, the relay, the wire auditor between it and Postgres, a proxy between it

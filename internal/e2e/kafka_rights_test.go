@@ -4,8 +4,9 @@ import (
 	"context"
 	"testing"
 
-	"github.com/cdc-relay/cdc-relay/internal/testenv"
 	"github.com/twmb/franz-go/pkg/kadm"
+
+	"github.com/cdc-relay/cdc-relay/internal/testenv"
 )
 
 // The right to write to a topic is taken away while events flow: nothing is parked, other topics go on, readiness shows the

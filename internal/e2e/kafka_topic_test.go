@@ -9,10 +9,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
+
 	"github.com/cdc-relay/cdc-relay/internal/relay"
 	"github.com/cdc-relay/cdc-relay/internal/testenv"
 	"github.com/cdc-relay/cdc-relay/sink/line"
-	"github.com/twmb/franz-go/pkg/kadm"
 )
 
 // Keys and headers arrive byte for byte, whatever they hold.

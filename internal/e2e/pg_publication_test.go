@@ -31,8 +31,10 @@ func TestPublication_UnfitAtTheFirstStart(t *testing.T) {
 		make string
 		want []string
 	}{
-		"other table": {"CREATE TABLE other (id int PRIMARY KEY); CREATE PUBLICATION cdc_relay FOR TABLE other WITH (publish = 'insert', publish_via_partition_root = true)",
-			[]string{"does not contain public.outbox", "ADD TABLE"}},
+		"other table": {
+			"CREATE TABLE other (id int PRIMARY KEY); CREATE PUBLICATION cdc_relay FOR TABLE other WITH (publish = 'insert', publish_via_partition_root = true)",
+			[]string{"does not contain public.outbox", "ADD TABLE"},
+		},
 		"updates":    {"CREATE PUBLICATION cdc_relay FOR TABLE outbox WITH (publish = 'insert, update', publish_via_partition_root = true)", []string{"inserts and nothing else", "SET (publish = 'insert')"}},
 		"leaves":     {"CREATE PUBLICATION cdc_relay FOR TABLE outbox WITH (publish = 'insert')", []string{"under the names of its partitions", "publish_via_partition_root"}},
 		"all tables": {"CREATE PUBLICATION cdc_relay FOR ALL TABLES WITH (publish = 'insert')", []string{"FOR ALL TABLES", "FOR TABLE"}},

@@ -54,10 +54,24 @@ func TestArrows(t *testing.T) {
 		"migrations":     {},
 		"internal/admin": {},
 
-		"outbox":            {},
-		"outbox/outboxpgx":  {"outbox"},
-		"outbox/outboxsql":  {"outbox"},
-		"outbox/outboxotel": {},
+		"outbox":             {"outbox", "record"},
+		"outbox/outboxpgx":   {"outbox", "record"},
+		"outbox/outboxsql":   {"outbox", "record"},
+		"outbox/outboxotel":  {},
+		"outbox/outboxprom":  {"outbox", "record"},
+		"outbox/outboxkafka": {"outbox", "record", "sink/kafka/partition"},
+
+		"inbox/inboxkafka":                   {"inbox", "inbox/inboxkafka/internal/"},
+		"inbox/inboxkafka/internal/fetch":    {"inbox"},
+		"inbox/inboxkafka/internal/group":    {},
+		"inbox/inboxkafka/internal/progress": {},
+
+		"inbox":           {},
+		"inbox/inboxpgx":  {"inbox", "inbox/internal/"},
+		"inbox/inboxsql":  {"inbox", "inbox/internal/"},
+		"inbox/inboxhttp": {"inbox"},
+		"inbox/inboxprom": {"inbox"},
+		"inbox/inboxtest": {"inbox"},
 	} {
 		for _, dep := range deps(t, own(pkg)) {
 			rest, ours := strings.CutPrefix(dep, module+"/")
@@ -88,16 +102,41 @@ func TestRecordNeedsTheStandardLibraryOnly(t *testing.T) {
 func TestOutboxPullsInWhatItSpeaksTo(t *testing.T) {
 	t.Parallel()
 	for pkg, allowed := range map[string][]string{
-		"outbox":            {module + "/outbox"},
-		"outbox/outboxsql":  {module + "/outbox"},
-		"outbox/outboxpgx":  {module + "/outbox", "github.com/jackc/pgx/v5", "github.com/jackc/pgpassfile", "github.com/jackc/pgservicefile", "golang.org/x/text"},
+		"outbox":            {module + "/outbox", module + "/record"},
+		"outbox/outboxsql":  {module + "/outbox", module + "/record"},
+		"outbox/outboxpgx":  {module + "/outbox", module + "/record", "github.com/jackc/pgx/v5", "github.com/jackc/pgpassfile", "github.com/jackc/pgservicefile", "golang.org/x/text"},
 		"outbox/outboxotel": {"go.opentelemetry.io/otel", "github.com/cespare/xxhash"},
+		"outbox/outboxkafka": {
+			module + "/outbox", module + "/record", module + "/sink/kafka/partition",
+			"github.com/segmentio/kafka-go", "github.com/klauspost/compress", "github.com/pierrec/lz4",
+		},
+		"outbox/outboxprom": {
+			module + "/outbox", module + "/record", "github.com/prometheus/", "github.com/beorn7/", "github.com/cespare/", "github.com/munnerz/",
+			"google.golang.org/protobuf", "golang.org/x/", "go.yaml.in/",
+		},
 	} {
 		for _, dep := range deps(t, module+"/"+pkg) {
 			if strings.HasSuffix(dep, "/stdlib") {
 				t.Errorf("%s depends on %s, which registers a driver of database/sql", pkg, dep)
 			}
 			if strings.Contains(strings.Split(dep, "/")[0], ".") && !slices.ContainsFunc(allowed, func(a string) bool { return strings.HasPrefix(dep, a) }) {
+				t.Errorf("%s depends on %s", pkg, dep)
+			}
+		}
+	}
+}
+
+// The inbox lands in other people's programs as well: nobody pulls in a driver, or a client, that he does not use.
+func TestInboxPullsInWhatItNames(t *testing.T) {
+	t.Parallel()
+	for pkg, allowed := range map[string][]string{
+		"inbox": nil, "inbox/inboxsql": nil, "inbox/inboxhttp": nil, "inbox/inboxtest": nil,
+		"inbox/inboxpgx": {"github.com/jackc/", "golang.org/x/text/"}, // without pgxpool
+	} {
+		for _, dep := range deps(t, module+"/"+pkg) {
+			ok := !strings.Contains(strings.Split(dep, "/")[0], ".") || strings.HasPrefix(dep, module+"/") ||
+				slices.ContainsFunc(allowed, func(a string) bool { return strings.HasPrefix(dep, a) })
+			if !ok || strings.Contains(dep, "puddle") || strings.Contains(dep, "pgxpool") {
 				t.Errorf("%s depends on %s", pkg, dep)
 			}
 		}
@@ -146,7 +185,7 @@ func TestStagesDoNotLogOrCount(t *testing.T) {
 }
 
 // Packages of more than eight files stand here with their reason in ARCHITECTURE.md.
-var large = []string{"internal/config", "cmd/cdc-relay", "internal/relay", "sink/kafka", "internal/testenv", "record"}
+var large = []string{"internal/config", "cmd/cdc-relay", "internal/relay", "sink/kafka", "internal/testenv", "record", "inbox", "inbox/internal/pgstore"}
 
 func TestSizes(t *testing.T) {
 	t.Parallel()
@@ -207,5 +246,20 @@ func walk(t *testing.T, visit func(path string, text []byte)) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// The runner needs Kafka's library, and neither a driver nor the relay: who runs it with database/sql carries no pgx.
+func TestRunnerNeedsKafkaOnly(t *testing.T) {
+	t.Parallel()
+	for _, dep := range deps(t, module+"/inbox/inboxkafka") {
+		if !strings.Contains(strings.Split(dep, "/")[0], ".") || strings.HasPrefix(dep, module+"/inbox") {
+			continue
+		}
+		if !slices.ContainsFunc([]string{"github.com/segmentio/kafka-go", "github.com/klauspost/compress", "github.com/pierrec/lz4", "golang.org/x/"}, func(p string) bool {
+			return strings.HasPrefix(dep, p)
+		}) {
+			t.Errorf("inbox/inboxkafka depends on %s", dep)
+		}
 	}
 }

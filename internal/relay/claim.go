@@ -73,6 +73,11 @@ func (s *session) claim(ctx context.Context) error {
 		}
 		// From the mark, also when more has been acked since: the first status says where we start, and nothing is confirmed
 		// that the mark does not hold. What was handed on before is read again and passed over.
+		if s.spans, err = s.ledger.MessageSpans(ctx, mark); err != nil {
+			return err
+		}
+		s.straight.on = cfg.Messages || len(s.spans) > 0
+		s.conn.Messages(s.straight.on)
 		if s.stream, err = s.conn.Start(ctx, from); err != nil {
 			return err
 		}
@@ -103,6 +108,13 @@ func (s *session) inspect(ctx context.Context, mark *checkpoint.Mark) error {
 		return &StopError{Code: ExitPrecondition, Err: err}
 	case err != nil:
 		return err
+	}
+	if s.relay.cfg.Messages {
+		note, err := s.messageRights(ctx)
+		if err != nil {
+			return err
+		}
+		notes = append(notes, note...)
 	}
 	if !read || !s.resumes(mark) {
 		for _, note := range notes {

@@ -2,9 +2,7 @@ package relay_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"sync"
 	"testing"
 	"time"
 
@@ -84,7 +82,6 @@ type running struct {
 	t    *testing.T
 	stop context.CancelFunc
 	done chan struct{}
-	once sync.Once
 	err  error
 }
 
@@ -140,17 +137,6 @@ func (r *running) wait() error {
 		r.t.Fatal("Run does not return")
 		return nil
 	}
-}
-
-// stopped waits for Run to stop for good, with a code.
-func (r *running) stopped(code int) error {
-	r.t.Helper()
-	err := r.wait()
-	var stop *relay.StopError
-	if !errors.As(err, &stop) || stop.Code != code {
-		r.t.Fatalf("Run returned %v, want a stop with exit code %d", err, code)
-	}
-	return err
 }
 
 // insert commits n rows in one transaction, with keys k0, k1, ... in turn over `keys` of them, and payloads {"n": from...}.

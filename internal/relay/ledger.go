@@ -32,6 +32,12 @@ type Ledger interface {
 	// mark was written with. It returns what a person should know, and as an error what forbids to read with it.
 	Inspect(ctx context.Context, publication string, mark *checkpoint.Mark) (notes []string, err error)
 
+	// Messages: who may write them; the spans in which they are events, of those that can concern what commits after the mark;
+	// and the beginning or the end of one, before anything is decoded.
+	MessageRights(ctx context.Context) (checkpoint.MessageRights, error)
+	MessageSpans(ctx context.Context, mark *checkpoint.Mark) ([]checkpoint.MessageSpan, error)
+	SwitchMessages(ctx context.Context, pid uint32, incarnation string, on bool) error
+
 	Write(ctx context.Context, pid uint32, u checkpoint.Update) error
 	Sample(ctx context.Context) (checkpoint.Sample, error)
 

@@ -61,6 +61,7 @@ type Config struct {
 	Decoder     decoder.Config // Source is filled in by the relay
 	OnReject    Policy         // default Park
 
+	Messages   bool // logical messages are events too; needs EXECUTE on pg_logical_emit_message revoked from PUBLIC
 	WaitOnStop bool // stay up after a stop for good, and look again every 10 s; default: return
 
 	MaxInFlightEvents int           // the window: events read and not yet marked; default 20,000

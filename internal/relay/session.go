@@ -25,7 +25,9 @@ type session struct {
 	stream   *replication.Stream
 	decoder  *decoder.Decoder
 	keeper   *keeper
-	mark     checkpoint.Mark // as it was found
+	mark     checkpoint.Mark          // as it was found
+	spans    []checkpoint.MessageSpan // in which messages are events
+	straight straight
 
 	out    []decoder.Event           // decoded, and not yet handed on for want of room
 	cuts   []cut                     // ends of transactions among them
@@ -114,6 +116,9 @@ func (s *session) begin(ctx context.Context) error {
 	dc := cfg.Decoder
 	dc.Source, dc.Pool = source(&s.mark, sys.Timeline), &s.delivery.pool
 	var err error
+	if dc.Messages, err = s.messages(ctx); err != nil {
+		return err
+	}
 	if s.decoder, err = decoder.New(dc); err != nil {
 		return &StopError{Code: ExitPrecondition, Err: err}
 	}
@@ -170,28 +175,34 @@ func (s *session) read(ctx context.Context) error {
 			}
 			continue
 		}
-		m, err := s.stream.Next(ctx)
-		if err != nil {
-			return err
-		}
-		switch m.Kind {
-		case replication.Tick:
-			s.delivery.setIdle(!s.paused)
-			s.turn()
-			continue
-		case replication.Keepalive:
-			s.take()
-			if s.handOn() && !s.decoder.OpenTx() {
-				s.delivery.keepalive(m.ServerWALEnd)
-				s.delivery.setIdle(true)
+		data, ok := s.straight.pop()
+		if !ok {
+			m, err := s.stream.Next(ctx)
+			if err != nil {
+				return err
 			}
-			continue
-		case replication.XLog:
-			if err := s.decode(m.Data); err != nil {
+			switch m.Kind {
+			case replication.Tick:
+				s.delivery.setIdle(!s.paused)
+				s.turn()
+				continue
+			case replication.Keepalive:
+				s.take()
+				if s.handOn() && !s.decoder.OpenTx() {
+					s.delivery.keepalive(m.ServerWALEnd)
+					s.delivery.setIdle(true)
+				}
+				continue
+			case replication.XLog:
+				data, ok = s.straight.push(&m)
+			}
+		}
+		if ok {
+			if err := s.decode(data); err != nil {
 				return err
 			}
 		}
-		if s.decoder.Full() || !s.stream.Buffered() {
+		if s.decoder.Full() || !s.straight.more() && !s.stream.Buffered() {
 			s.take()
 		}
 	}

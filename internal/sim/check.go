@@ -117,23 +117,22 @@ func (c *Checker) fail(format string, args ...any) {
 	c.note("FAILED "+format, args...)
 }
 
-// Row is a row of the outbox that is about to be committed.
+// Row is a row of the outbox that is about to be committed, or an event without one.
 type Row struct {
 	Seq               int
 	Topic, Key, Value string
+	Tableless, Sub    bool // as walsender.Row's
 }
 
 // Commit commits rows and files them; one goroutine alone may call it.
 func (c *Checker) Commit(srv *walsender.Server, rel *walsender.Relation, rows ...Row) walsender.Txn {
 	t := &txn{}
 	encoded := make([]walsender.Row, len(rows))
-	size := 0
 	c.mu.Lock()
 	for i, r := range rows {
 		row := walsender.OutboxRow(rel, r.Seq, r.Key, r.Value)
-		row.Values[4] = r.Topic
+		row.Values[4], row.Tableless, row.Sub = r.Topic, r.Tableless, r.Sub
 		encoded[i] = row
-		size += (64 + len(row.Encode()) + 7) &^ 7
 		name := r.Topic + "/" + r.Key
 		e := &event{
 			id: row.Values[0].(string), lane: name, at: len(c.lanes[name]), value: r.Value, topic: r.Topic, key: r.Key,
@@ -145,7 +144,7 @@ func (c *Checker) Commit(srv *walsender.Server, rel *walsender.Relation, rows ..
 	}
 	c.mu.Unlock()
 	out := srv.Commit(encoded...)
-	t.commit, t.end, t.first = out.Commit, out.End, out.Commit-pglogrepl.LSN(size)
+	t.commit, t.end, t.first = out.Commit, out.End, out.First()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.note("commit %s: %d rows, end %s", t.commit, len(rows), t.end)

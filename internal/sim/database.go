@@ -34,6 +34,8 @@ type Database struct {
 
 	// MarkWAL is how many bytes of WAL each write of the mark makes; default 144, as measured.
 	MarkWAL int
+	// Forgery: PUBLIC may write logical messages.
+	Forgery bool
 	// OnMark is called with each mark that was written, under the database's lock; it may not call the database.
 	OnMark func(checkpoint.Update)
 	// OnLetter is called after each change of a dead letter, like OnMark.
@@ -48,6 +50,7 @@ type Database struct {
 	fault       func(call string) Fault
 	letters     []*deadletter.Letter // in order of parking; ids count from 1
 	keys        map[string]*parkedKey
+	spans       []span
 	older       int64
 	writes      int
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pglogrepl"
 
+	"github.com/cdc-relay/cdc-relay/checkpoint"
 	"github.com/cdc-relay/cdc-relay/internal/deadletter"
 )
 
@@ -327,4 +328,66 @@ func (d *Database) ParkAs(l deadletter.Letter) {
 	l.Incarnation = d.mark.Incarnation
 	d.keys[lane(l.Topic, l.Key)] = &parkedKey{Key: deadletter.Key{Topic: l.Topic, Key: l.Key}}
 	d.insert(l)
+}
+
+// span is a row of cdc_relay.message_span.
+type span struct {
+	checkpoint.MessageSpan
+	closing bool
+}
+
+// holdMessages tells whether emit_message would write, and keeps it so until release.
+func (d *Database) holdMessages() (on bool, release func()) {
+	d.mu.Lock()
+	n := len(d.spans)
+	return n > 0 && d.spans[n-1].Until == 0 && !d.spans[n-1].closing, d.mu.Unlock
+}
+
+func (c *connection) MessageRights(ctx context.Context) (r checkpoint.MessageRights, err error) {
+	return checkpoint.MessageRights{Public: c.db.Forgery, OwnerMay: true, Needed: "REVOKE"}, c.call(ctx, "MessageRights", func() error { return nil })
+}
+
+func (c *connection) MessageSpans(ctx context.Context, m *checkpoint.Mark) (spans []checkpoint.MessageSpan, err error) {
+	err = c.call(ctx, "MessageSpans", func() error {
+		for _, s := range c.db.spans {
+			if s.Until == 0 || s.Until > m.LSN { // no transaction here is open for long: no horizon
+				spans = append(spans, s.MessageSpan)
+			}
+		}
+		return nil
+	})
+	return spans, err
+}
+
+// SwitchMessages is messages_v1, called until it does not answer "again".
+func (c *connection) SwitchMessages(ctx context.Context, pid uint32, incarnation string, on bool) error {
+	for again := true; again; {
+		err := c.call(ctx, "SwitchMessages", func() error {
+			d := c.db
+			if err := c.owned(pid, checkpoint.ErrFenced); err != nil {
+				return err
+			}
+			if d.mark == nil || d.mark.Incarnation != incarnation {
+				return checkpoint.ErrIncarnation
+			}
+			again = false
+			n := len(d.spans)
+			open := n > 0 && d.spans[n-1].Until == 0
+			switch {
+			case on && !open:
+				d.spans = append(d.spans, span{MessageSpan: checkpoint.MessageSpan{Since: d.srv.WALEnd()}})
+			case on:
+				d.spans[n-1].closing = false
+			case open && !d.spans[n-1].closing:
+				d.spans[n-1].closing, again = true, true
+			case open:
+				d.spans[n-1].Until, d.spans[n-1].UntilXID = d.srv.WALEnd(), uint64(d.srv.NextXID())
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -3,6 +3,7 @@ package sim
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -96,6 +97,7 @@ func (w *world) start() {
 	cfg.Decoder = DecoderConfig()
 	cfg.OnReject, cfg.MaxInFlightEvents, cfg.MaxInFlightBytes, cfg.MaxParked = w.s.Policy, w.s.Events, w.s.Bytes, w.s.Parked
 	cfg.DrainTimeout = 5 * time.Second
+	cfg.Messages = w.s.draw(100, uint64(len(w.relays)+len(w.gone)), 51) < w.s.OnPct
 	cfg.Metrics, cfg.Log = w.metrics, w.log.With().Int("relay", len(w.relays)+len(w.gone)).Logger()
 	w.relays = append(w.relays, Start(cfg, w.db, Count(w.check, max(1, w.s.Events), w.to.Open)))
 }
@@ -137,11 +139,14 @@ func (w *world) step(s Step) {
 	switch s.Kind {
 	case Commit:
 		rows := make([]Row, s.N)
+		on, release := w.db.holdMessages() // none is turned off between the look and the commit
+		defer release()
 		for i := range rows {
 			w.seq++
 			key := w.s.draw(w.s.Keys, uint64(w.seq), 1)
 			value := fmt.Sprintf(`{"n":%d,"x":%q}`, w.seq, strings.Repeat("x", w.s.draw(s.M, uint64(w.seq), 3)))
 			rows[i] = Row{Seq: w.seq, Topic: fmt.Sprintf("t%d", w.s.draw(w.s.Topics, uint64(w.seq), 2)), Key: fmt.Sprintf("k%d", key), Value: value}
+			rows[i].Tableless, rows[i].Sub = on && w.s.draw(2, uint64(w.seq), 4) == 0, w.s.draw(2, uint64(w.seq), 5) == 0
 		}
 		w.check.Commit(w.srv, w.rel, rows...)
 	case WAL:
@@ -215,7 +220,7 @@ func (w *world) replace(s Step, end func(*Process)) {
 
 // answer is the destination's, by event and attempt.
 func (w *world) answer(first *decoder.Event, try int) (a Answer) {
-	id := uint64(first.Seq)
+	id := number(first)
 	if w.s.draw(100, id, uint64(try), 10) < w.s.SlowPct {
 		a.Delay = time.Duration(w.s.draw(300, id, uint64(try), 11)) * time.Millisecond
 		a.AckDelay = time.Duration(w.s.draw(300, id, uint64(try), 12)) * time.Millisecond
@@ -229,7 +234,7 @@ func (w *world) answer(first *decoder.Event, try int) (a Answer) {
 
 // refuse is the destination's: an event that it refuses is refused until an operator requeues it, some once more then.
 func (w *world) refuse(ev *decoder.Event) bool {
-	if w.s.draw(10_000, uint64(ev.Seq), 20) >= w.s.RejectPct {
+	if w.s.draw(10_000, number(ev), 20) >= w.s.RejectPct {
 		return false
 	}
 	if !replayed(ev) {
@@ -239,7 +244,17 @@ func (w *world) refuse(ev *decoder.Event) bool {
 		w.refusals = map[string]int{}
 	}
 	w.refusals[string(ev.ID)]++
-	return w.refusals[string(ev.ID)] <= w.s.draw(3, uint64(ev.Seq), 21)
+	return w.refusals[string(ev.ID)] <= w.s.draw(3, number(ev), 21)
+}
+
+// number is the event's: its seq, where it has a row, and the digits of its id.
+func number(ev *decoder.Event) uint64 {
+	id := string(ev.ID)
+	n, err := strconv.ParseUint(id[strings.LastIndexByte(id, '-')+1:], 10, 64)
+	if err != nil {
+		panic(fmt.Sprintf("sim: event id %q", id))
+	}
+	return n
 }
 
 // fault is the database's; it is called under its lock.

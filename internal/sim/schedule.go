@@ -71,13 +71,14 @@ type Schedule struct {
 	FailPct   int // writes of the destination that fail, in percent
 	RejectPct int // of ten thousand events: refused for good
 	SlowPct   int // writes that take long
+	OnPct     int // relays that run with messages: on; while the last one does, half of the events have no row
 	Steps     []Step
 }
 
 func (s *Schedule) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "seed %d: on_reject %s, window %d events %d bytes, max_parked %d, %d lanes, batches of %d, %d topics x %d keys, %d relays, fail %d%%, slow %d%%, reject %d/10000\n",
-		s.Seed, s.Policy, s.Events, s.Bytes, s.Parked, s.Lanes, s.Batch, s.Topics, s.Keys, s.Relays, s.FailPct, s.SlowPct, s.RejectPct)
+	fmt.Fprintf(&b, "seed %d: on_reject %s, window %d events %d bytes, max_parked %d, %d lanes, batches of %d, %d topics x %d keys, %d relays, messages on in %d%%, fail %d%%, slow %d%%, reject %d/10000\n",
+		s.Seed, s.Policy, s.Events, s.Bytes, s.Parked, s.Lanes, s.Batch, s.Topics, s.Keys, s.Relays, s.OnPct, s.FailPct, s.SlowPct, s.RejectPct)
 	for i, step := range s.Steps {
 		fmt.Fprintf(&b, "%3d %s\n", i, step)
 	}
@@ -93,6 +94,7 @@ func NewSchedule(seed uint64) *Schedule {
 		Lanes: pick(1, 2, 4, 8), Batch: pick(1, 3, 10, 100), Keys: pick(1, 2, 5, 20), Topics: pick(1, 2), Relays: pick(1, 1, 2, 3),
 		FailPct: pick(0, 0, 5, 20, 40), SlowPct: pick(0, 5, 30), RejectPct: pick(0, 0, 50, 300, 1000),
 	}
+	s.OnPct = []int{0, 0, 50, 50, 100}[s.draw(5, 50)]
 	s.Policy = []relay.Policy{relay.Park, relay.Park, relay.Park, relay.DeadLetter, relay.Halt}[r.IntN(5)]
 	// Each seed has its own bad luck: a few kinds of trouble, often, rather than a little of each.
 	trouble := []Kind{Crash, Crash, Cut, Cut, CutAfter, Terminate, LedgerCut, ServerCrash, Restart, Freeze, Slow, SinkDown, LedgerFault, LedgerFault, LedgerSlow, Pause, Requeue, RequeueRow, Drop, Drain}

@@ -19,11 +19,12 @@ var errGone = errors.New("walsender: connection gone")
 // conn is one walsender. serve reads; while it streams, a goroutine of its own writes. Fields after srv.mu's line are
 // guarded by it.
 type conn struct {
-	srv     *Server
-	net     net.Conn
-	backend *pgproto3.Backend
-	pid     uint32
-	timeout time.Duration
+	srv      *Server
+	net      net.Conn
+	backend  *pgproto3.Backend
+	pid      uint32
+	timeout  time.Duration
+	messages bool // the stream asked for them
 
 	// srv.mu
 	closed bool
@@ -228,7 +229,7 @@ func (c *conn) command(q string) bool {
 		c.backend.Send(&pgproto3.CommandComplete{CommandTag: []byte("DROP_REPLICATION_SLOT")})
 		return c.ready()
 	case words[0] == "START_REPLICATION" && len(words) > 4 && words[3] == "LOGICAL":
-		return c.startReplication(words[2], words[4], option(q, "proto_version"))
+		return c.startReplication(words[2], words[4], option(q, "proto_version"), option(q, "messages") == "true")
 	}
 	return c.refuse(&pgconn.PgError{Code: "42601", Message: "walsender: unknown command " + q})
 }

@@ -11,7 +11,8 @@
 // What it keeps, as Postgres does:
 //
 //  1. Transactions are sent whole, in commit order: Begin with the commit LSN, Relation before the first row of a stream,
-//     Insert, Commit with both LSNs; protocol version 1.
+//     Insert, Commit with both LSNs; protocol version 1. A logical message for those who ask (Row.Tableless), with the LSN
+//     where its record ends, and behind the row that begins there when it is of a subtransaction.
 //  2. A stream starts with the first transaction whose commit LSN is at or after the larger of START_REPLICATION's LSN and
 //     the slot's confirmed_flush. What a status confirms moves the slot, never back.
 //  3. Crash forgets confirmed_flush back to the last Checkpoint; Restart is a clean one and forgets nothing.

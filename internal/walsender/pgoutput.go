@@ -2,7 +2,9 @@ package walsender
 
 import (
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pglogrepl"
@@ -38,6 +40,10 @@ type Relation struct {
 type Row struct {
 	Relation *Relation
 	Values   []any
+
+	// Tableless makes a logical message of a row of Outbox, sent to those who ask for messages. Sub: it was written in a
+	// subtransaction, and the server sends it behind the row that follows, as Postgres may.
+	Tableless, Sub bool
 }
 
 // Unchanged stands for a TOAST value that pgoutput leaves out.
@@ -62,7 +68,7 @@ func Outbox() *Relation {
 // OutboxRow is a row of Outbox: aggregate type "order", event type "changed", no topic, no headers. seq gives the event id
 // its digits and fills the column seq.
 func OutboxRow(rel *Relation, seq int, key, payload string) Row {
-	return Row{rel, []any{
+	return Row{Relation: rel, Values: []any{
 		fmt.Sprintf("00000000-0000-7000-8000-%012d", seq), "order", key, "changed", nil, key, payload, "{}",
 		"2026-01-01 00:00:00+00", fmt.Sprint(seq),
 	}}
@@ -125,6 +131,30 @@ func (r Row) Encode() []byte {
 		}
 	}
 	return b
+}
+
+// message is a tableless row's logical message, as cdc_relay.emit_message writes it; end is where its record ends.
+func (r Row) message(end pglogrepl.LSN) []byte {
+	id, err := hex.DecodeString(strings.ReplaceAll(r.Values[0].(string), "-", ""))
+	if err != nil {
+		panic(fmt.Sprintf("walsender: event id %v: %v", r.Values[0], err))
+	}
+	text := func(b []byte, v any) []byte { return append(append(b, v.(string)...), 0) }
+	content := append([]byte{1, 0x08}, id...)
+	for _, v := range r.Values[1:4] {
+		content = text(content, v)
+	}
+	for i, flag := range []byte{0x01, 0x02} { // topic and partition key
+		if v := r.Values[4+i]; v != nil {
+			content[1] |= flag
+			content = text(content, v)
+		}
+	}
+	content = append(content, r.Values[6].(string)...)
+	b := binary.BigEndian.AppendUint64([]byte{'M', 1}, uint64(end))
+	b = append(append(b, "cdc_relay"...), 0)
+	b = binary.BigEndian.AppendUint32(b, uint32(len(content)))
+	return append(b, content...)
 }
 
 // XLogData wraps a message of pgoutput for CopyData.

@@ -43,10 +43,30 @@ type Txn struct {
 	parts []part
 }
 
+// First is where its WAL begins.
+func (t Txn) First() pglogrepl.LSN { return t.first }
+
 type part struct {
 	lsn  pglogrepl.LSN
 	rel  *Relation // announced first; nil: a message that needs none
 	data []byte
+	row  *Row // a tableless one: sent to those who ask for messages
+}
+
+// sent is what a stream gets of a transaction, in order.
+func (t *Txn) sent(messages bool) []part {
+	out := make([]part, 0, len(t.parts))
+	for _, p := range t.parts {
+		last := len(out) - 1
+		switch {
+		case p.row != nil && !messages:
+		case p.row == nil && last >= 0 && out[last].row != nil && out[last].row.Sub && out[last].lsn == p.lsn:
+			out = append(out[:last], p, out[last])
+		default:
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 // Slot is the state of one replication slot.
@@ -138,7 +158,9 @@ func (s *Server) Dial(_ context.Context, network, addr string) (net.Conn, error)
 func (s *Server) Commit(rows ...Row) Txn {
 	parts := make([]part, len(rows))
 	for i, r := range rows {
-		parts[i] = part{rel: r.Relation, data: r.Encode()}
+		if parts[i] = (part{rel: r.Relation, data: r.Encode()}); r.Tableless {
+			parts[i] = part{row: &rows[i], data: r.message(0)}
+		}
 	}
 	return s.append(parts)
 }
@@ -161,6 +183,9 @@ func (s *Server) append(parts []part) Txn {
 	for i := range parts {
 		parts[i].lsn = at
 		at += pglogrepl.LSN(64+len(parts[i].data)+7) &^ 7
+		if row := parts[i].row; row != nil { // as Postgres: where its record ends
+			parts[i].lsn, parts[i].data = at, row.message(at)
+		}
 	}
 	t.Commit, t.End = at, at+48
 	s.end = t.End
@@ -184,6 +209,13 @@ func (s *Server) WALEnd() pglogrepl.LSN {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.end
+}
+
+// NextXID is the xid of the next transaction.
+func (s *Server) NextXID() uint32 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.xid + 1
 }
 
 // SystemID is the system identifier.

@@ -11,7 +11,8 @@ import (
 )
 
 // startReplication streams until the client is done (true: it may send the next command) or the connection ends.
-func (c *conn) startReplication(name, from, proto string) bool {
+func (c *conn) startReplication(name, from, proto string, messages bool) bool {
+	c.messages = messages
 	start, err := pglogrepl.ParseLSN(from)
 	if err != nil || proto != "1" {
 		return c.refuse(&pgconn.PgError{Code: "22023", Message: fmt.Sprintf("walsender: START LSN %q, proto_version %q", from, proto)})
@@ -200,7 +201,7 @@ func (c *conn) sendTxn(t *Txn, relations map[uint32]*Relation) bool {
 	if !c.piece(t.first, t.first, Begin(t.Commit, t.At, t.XID)) {
 		return false
 	}
-	for _, p := range t.parts {
+	for _, p := range t.sent(c.messages) {
 		var out []byte
 		last, done := false, false
 		if !c.await(func() bool { return c.srv.faults.writes() }, func() {

@@ -83,6 +83,7 @@ func relayConfig(cfg *config.Config, m *metrics.Relay, log zerolog.Logger, out i
 	rc := relay.NewConfig()
 	rc.Slot, rc.Publication = cfg.Replication.Slot, cfg.Replication.Publication
 	rc.Decoder = decoderConfig(cfg)
+	rc.Messages = cfg.Messages == "on"
 	rc.OnReject, rc.WaitOnStop = relay.Policy(cfg.OnReject), cfg.OnStop == "wait"
 	rc.MaxInFlightEvents, rc.MaxInFlightBytes, rc.MaxParked = cfg.Limits.MaxInFlightEvents, int(cfg.Limits.MaxInFlightBytes), cfg.Limits.MaxParked
 	rc.DrainTimeout = cfg.DrainTimeout

@@ -35,19 +35,36 @@ func NewWriter(o outbox.Options) (*Writer, error) {
 // An error with an [*outbox.InvalidError] in it says that the database has not seen the events and the transaction is good;
 // any other is the database's, and the transaction is lost.
 func (w *Writer) Write(ctx context.Context, tx pgx.Tx, events ...outbox.Event) ([]outbox.Written, error) {
-	text, args, written, err := w.statement(ctx, events)
+	return w.write(ctx, tx, insert.Rows, events)
+}
+
+// Emit is Write without a table: the events become logical messages (docs/tableless.md). With the default options.
+func Emit(ctx context.Context, tx pgx.Tx, events ...outbox.Event) ([]outbox.Written, error) {
+	w := Writer{texts: insert.Default()}
+	return w.Emit(ctx, tx, events...)
+}
+
+// Emit is Write without a table: the events become logical messages by cdc_relay.emit_message and emit_messages, on which the role
+// needs EXECUTE; Options.Table plays no part. They are published as rows would be and leave nothing behind: there is no looking at
+// them afterwards. While no relay runs with messages: on the database refuses them (SQLSTATE 55000).
+func (w *Writer) Emit(ctx context.Context, tx pgx.Tx, events ...outbox.Event) ([]outbox.Written, error) {
+	return w.write(ctx, tx, insert.Messages, events)
+}
+
+func (w *Writer) write(ctx context.Context, tx pgx.Tx, way insert.Way, events []outbox.Event) ([]outbox.Written, error) {
+	text, args, written, err := w.statement(ctx, way, events)
 	if err != nil || len(events) == 0 {
 		return nil, err
 	}
 	if !w.texts.Options().Returning {
 		if _, err := tx.Exec(ctx, text, args...); err != nil {
-			return nil, w.failed(len(events), err)
+			return nil, w.failed(way, len(events), err)
 		}
 		return written, nil
 	}
 	rows, err := tx.Query(ctx, text, args...)
 	if err != nil {
-		return nil, w.failed(len(events), err)
+		return nil, w.failed(way, len(events), err)
 	}
 	at := 0
 	var value, headers []byte
@@ -57,7 +74,7 @@ func (w *Writer) Write(ctx context.Context, tx pgx.Tx, events ...outbox.Event) (
 		at++
 		return nil
 	}); err != nil {
-		return nil, w.failed(len(events), err)
+		return nil, w.failed(way, len(events), err)
 	}
 	return written, nil
 }
@@ -69,7 +86,7 @@ func (w *Writer) Queue(ctx context.Context, batch *pgx.Batch, events ...outbox.E
 	if w.texts.Options().Returning {
 		return nil, fmt.Errorf("queue events: Options.Returning needs the answer at once: use Write")
 	}
-	text, args, written, err := w.statement(ctx, events)
+	text, args, written, err := w.statement(ctx, insert.Rows, events)
 	if err != nil || len(events) == 0 {
 		return nil, err
 	}
@@ -77,12 +94,15 @@ func (w *Writer) Queue(ctx context.Context, batch *pgx.Batch, events ...outbox.E
 	return written, nil
 }
 
-func (w *Writer) failed(events int, err error) error {
+func (w *Writer) failed(way insert.Way, events int, err error) error {
+	if way == insert.Messages {
+		return fmt.Errorf("emit %d events: %w", events, err)
+	}
 	return fmt.Errorf("insert %d events into %s: %w", events, w.texts.Options().Table, err)
 }
 
 // statement checks and encodes the events.
-func (w *Writer) statement(ctx context.Context, events []outbox.Event) (text string, args []any, written []outbox.Written, err error) {
+func (w *Writer) statement(ctx context.Context, way insert.Way, events []outbox.Event) (text string, args []any, written []outbox.Written, err error) {
 	rows, err := w.texts.Options().Rows(ctx, events)
 	if err != nil {
 		return "", nil, nil, fmt.Errorf("write events: %w", err)
@@ -97,9 +117,9 @@ func (w *Writer) statement(ctx context.Context, events []outbox.Event) (text str
 	columns := insert.Of(rows)
 	bytea := w.texts.Options().PayloadType == outbox.Bytea
 	if len(rows) == 1 {
-		return w.texts.Text(false, columns), one(&rows[0], columns, bytea), written, nil
+		return w.texts.Text(way, false, columns), one(&rows[0], columns, bytea), written, nil
 	}
-	return w.texts.Text(true, columns), many(rows, columns, bytea), written, nil
+	return w.texts.Text(way, true, columns), many(rows, columns, bytea), written, nil
 }
 
 func one(r *outbox.Row, c insert.Columns, bytea bool) []any {

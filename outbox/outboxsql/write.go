@@ -35,6 +35,23 @@ func NewWriter(o outbox.Options) (*Writer, error) {
 // An error with an [*outbox.InvalidError] in it says that the database has not seen the events and the transaction is good;
 // any other is the database's, and the transaction is lost.
 func (w *Writer) Write(ctx context.Context, tx *sql.Tx, events ...outbox.Event) ([]outbox.Written, error) {
+	return w.write(ctx, tx, insert.Rows, events)
+}
+
+// Emit is Write without a table: the events become logical messages (docs/tableless.md). With the default options.
+func Emit(ctx context.Context, tx *sql.Tx, events ...outbox.Event) ([]outbox.Written, error) {
+	w := Writer{texts: insert.Default()}
+	return w.Emit(ctx, tx, events...)
+}
+
+// Emit is Write without a table: the events become logical messages by cdc_relay.emit_message and emit_messages, on which the role
+// needs EXECUTE; Options.Table plays no part. They are published as rows would be and leave nothing behind: there is no looking at
+// them afterwards. While no relay runs with messages: on the database refuses them (SQLSTATE 55000).
+func (w *Writer) Emit(ctx context.Context, tx *sql.Tx, events ...outbox.Event) ([]outbox.Written, error) {
+	return w.write(ctx, tx, insert.Messages, events)
+}
+
+func (w *Writer) write(ctx context.Context, tx *sql.Tx, way insert.Way, events []outbox.Event) ([]outbox.Written, error) {
 	o := w.texts.Options()
 	rows, err := o.Rows(ctx, events)
 	if err != nil {
@@ -44,7 +61,7 @@ func (w *Writer) Write(ctx context.Context, tx *sql.Tx, events ...outbox.Event) 
 		return nil, nil
 	}
 	columns, bytea := insert.Of(rows), o.PayloadType == outbox.Bytea
-	text, args := w.texts.Text(len(rows) > 1, columns), []any(nil)
+	text, args := w.texts.Text(way, len(rows) > 1, columns), []any(nil)
 	if len(rows) == 1 {
 		args = one(&rows[0], columns, bytea)
 	} else {
@@ -58,6 +75,9 @@ func (w *Writer) Write(ctx context.Context, tx *sql.Tx, events ...outbox.Event) 
 		err = query(ctx, tx, text, args, written)
 	} else {
 		_, err = tx.ExecContext(ctx, text, args...)
+	}
+	if err != nil && way == insert.Messages {
+		return nil, fmt.Errorf("emit %d events: %w", len(rows), err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("insert %d events into %s: %w", len(rows), o.Table, err)

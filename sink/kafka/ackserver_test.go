@@ -93,7 +93,7 @@ func serveAcks(c net.Conn, meta *metadata.Response, delay time.Duration) {
 		switch protocol.ApiKey(key) {
 		case protocol.ApiVersions:
 			res = &apiversions.Response{ApiKeys: []apiversions.ApiKeyResponse{{ApiKey: 0, MinVersion: 3, MaxVersion: 8}, {ApiKey: 3, MaxVersion: 8}, {ApiKey: 22, MaxVersion: 4}}}
-			time.Sleep(delay)
+			<-time.After(delay)
 		case protocol.Metadata:
 			res = meta
 		case protocol.InitProducerId:

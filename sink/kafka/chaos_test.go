@@ -114,7 +114,7 @@ func faults(c *kfake.Cluster, d *dice) {
 			return refuse(req.(*kmsg.ProduceRequest), kerr.NotEnoughReplicas), nil, true
 		case d.below(0.01):
 			wait := time.Duration(d.n(800)) * time.Millisecond
-			c.SleepControl(func() { time.Sleep(wait) }) // executed late
+			c.SleepControl(func() { <-time.After(wait) }) // executed late
 		}
 		return nil, nil, false
 	})

@@ -14,7 +14,7 @@ func TestI2_ManyEventsOnManyPartitions(t *testing.T) {
 	c := fake(t, kfake.NumBrokers(3), kfake.SeedTopics(7, "orders", "payments"))
 	for _, flight := range []int{0, 1, 5} {
 		r := sinktest.NewReceiver(t)
-		s := open(t, kafka.Config(withFlight(c, flight)), r)
+		s := open(t, withFlight(c, flight), r)
 		events := sinktest.Events(20_000, sinktest.Shape{Topics: []string{"orders", "payments"}, Keys: 50, First: flight * 100_000})
 		for rest := events; len(rest) > 0; {
 			n := min(97, len(rest))

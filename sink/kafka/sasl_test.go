@@ -121,7 +121,7 @@ func TestOneApiVersionsBeforeTheHandshake(t *testing.T) {
 			mu.Lock()
 			seen = append(seen, key)
 			mu.Unlock()
-			time.Sleep(3 * time.Millisecond) // so far away that it is measured again
+			<-time.After(3 * time.Millisecond) // so far away that it is measured again
 			return nil, nil, false
 		})
 	}

@@ -2,7 +2,6 @@ package kafka
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -232,6 +231,3 @@ func (s *Sink) forgive(topic string) {
 		}
 	}
 }
-
-// errClosed ends what waits when the sink is closed.
-var errClosed = errors.New("the sink is closed")

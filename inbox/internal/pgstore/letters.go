@@ -82,10 +82,22 @@ func (s *Store[T]) insertLetter(ctx context.Context, q Querier, consumer string,
 	return Fail("write a dead letter", err)
 }
 
+// AnyParked is that of inbox.Letters.
+func (s *Store[T]) AnyParked(ctx context.Context, tx T, consumer string) (bool, error) {
+	found := false
+	err := s.d.In(tx).Query(ctx, `SELECT EXISTS (SELECT FROM cdc_inbox.parked_key WHERE consumer = (SELECT id FROM cdc_inbox.consumer WHERE name = $1))`,
+		[]any{consumer}, func(scan func(...any) error) error { return scan(&found) })
+	return found, Fail("look for parked keys", err)
+}
+
 // ParkedKeys is that of inbox.Letters.
 func (s *Store[T]) ParkedKeys(ctx context.Context, tx T, consumer string, keys []inbox.UID) ([]bool, error) {
+	return parkedKeys(ctx, s.d.In(tx), consumer, keys)
+}
+
+func parkedKeys(ctx context.Context, q Querier, consumer string, keys []inbox.UID) ([]bool, error) {
 	found := map[string]bool{}
-	err := s.d.In(tx).Query(ctx, `SELECT key_id::text FROM cdc_inbox.parked_key WHERE consumer = cdc_inbox.consumer_v1($1) AND key_id = ANY ($2::text::uuid[])`,
+	err := q.Query(ctx, `SELECT key_id::text FROM cdc_inbox.parked_key WHERE consumer = (SELECT cdc_inbox.consumer_v1($1)) AND key_id = ANY ($2::text::uuid[])`,
 		[]any{consumer, uuids(keys)}, func(scan func(...any) error) error {
 			var id string
 			err := scan(&id)
@@ -105,7 +117,7 @@ func (s *Store[T]) ParkedKeys(ctx context.Context, tx T, consumer string, keys [
 // lockKey locks a parked key's row; false when there is none.
 func lockKey(ctx context.Context, q Querier, consumer, key string) (bool, error) {
 	found := false
-	err := q.Query(ctx, `SELECT true FROM cdc_inbox.parked_key WHERE consumer = cdc_inbox.consumer_v1($1) AND key_id = $2::text::uuid FOR UPDATE`,
+	err := q.Query(ctx, `SELECT true FROM cdc_inbox.parked_key WHERE consumer = (SELECT cdc_inbox.consumer_v1($1)) AND key_id = $2::text::uuid FOR UPDATE`,
 		[]any{consumer, key}, func(scan func(...any) error) error { return scan(&found) })
 	return found, Fail("lock a parked key", err)
 }
@@ -174,7 +186,7 @@ func (s *Store[T]) TakeLetter(ctx context.Context, tx T, consumer string, id int
 	q := s.d.In(tx)
 	var queue *string
 	found := false
-	err := q.Query(ctx, `SELECT queue::text FROM cdc_inbox.dead_letter WHERE id = $2 AND consumer = cdc_inbox.consumer_v1($1)`, []any{consumer, id},
+	err := q.Query(ctx, `SELECT queue::text FROM cdc_inbox.dead_letter WHERE id = $2 AND consumer = (SELECT cdc_inbox.consumer_v1($1))`, []any{consumer, id},
 		func(scan func(...any) error) error { found = true; return scan(&queue) })
 	if err != nil || !found {
 		return nil, played(id, 0, err)
@@ -185,7 +197,7 @@ func (s *Store[T]) TakeLetter(ctx context.Context, tx T, consumer string, id int
 		}
 	}
 	var l *inbox.Letter
-	err = q.Query(ctx, `DELETE FROM cdc_inbox.dead_letter d WHERE d.id = $2 AND d.consumer = cdc_inbox.consumer_v1($1)
+	err = q.Query(ctx, `DELETE FROM cdc_inbox.dead_letter d WHERE d.id = $2 AND d.consumer = (SELECT cdc_inbox.consumer_v1($1))
 		AND (d.queue IS NULL OR NOT EXISTS (SELECT FROM cdc_inbox.dead_letter b WHERE b.consumer = d.consumer AND b.queue = d.queue AND b.id < d.id))
 		RETURNING `+letterColumns, []any{consumer, id}, func(scan func(...any) error) error {
 		l, err = scanLetter(scan)
@@ -195,8 +207,8 @@ func (s *Store[T]) TakeLetter(ctx context.Context, tx T, consumer string, id int
 		return nil, played(id, 0, err)
 	}
 	if queue != nil {
-		_, err = q.Exec(ctx, `DELETE FROM cdc_inbox.parked_key WHERE consumer = cdc_inbox.consumer_v1($1) AND key_id = $2::text::uuid
-			AND NOT EXISTS (SELECT FROM cdc_inbox.dead_letter WHERE consumer = cdc_inbox.consumer_v1($1) AND queue = $2::text::uuid)`, consumer, *queue)
+		_, err = q.Exec(ctx, `DELETE FROM cdc_inbox.parked_key WHERE consumer = (SELECT cdc_inbox.consumer_v1($1)) AND key_id = $2::text::uuid
+			AND NOT EXISTS (SELECT FROM cdc_inbox.dead_letter WHERE consumer = (SELECT cdc_inbox.consumer_v1($1)) AND queue = $2::text::uuid)`, consumer, *queue)
 		if err != nil {
 			return nil, Fail("release a key", err)
 		}

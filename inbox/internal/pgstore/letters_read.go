@@ -95,5 +95,3 @@ func Judge(ctx context.Context, q Querier, consumer string, ids []int64, v inbox
 		func(scan func(...any) error) error { var nothing *string; return scan(&n, &nothing) })
 	return int(n), Fail("judge dead letters", err)
 }
-
-

@@ -12,7 +12,7 @@ func (s *Store[T]) LockMark(ctx context.Context, tx T, consumer string, at inbox
 	var m inbox.Mark
 	var lsn int64
 	found := false
-	err := s.d.In(tx).Query(ctx, `SELECT lsn, index, last FROM cdc_inbox.mark WHERE consumer = cdc_inbox.consumer_v1($1) AND topic = $2 AND partition = $3 AND source = $4 FOR UPDATE`,
+	err := s.d.In(tx).Query(ctx, `SELECT lsn, index, last FROM cdc_inbox.mark WHERE consumer = (SELECT cdc_inbox.consumer_v1($1)) AND topic = $2 AND partition = $3 AND source = $4 FOR UPDATE`,
 		[]any{consumer, at.Topic, int64(at.Partition), at.Source}, func(scan func(...any) error) error {
 			found = true
 			return scan(&lsn, &m.Index, &m.Last)
@@ -37,7 +37,7 @@ func (s *Store[T]) Sources(ctx context.Context, tx T, consumer, topic string) ([
 		return nil, err
 	}
 	var out []string
-	err := q.Query(ctx, `SELECT source FROM cdc_inbox.source WHERE consumer = cdc_inbox.consumer_v1($1) AND topic = $2 ORDER BY at, source`,
+	err := q.Query(ctx, `SELECT source FROM cdc_inbox.source WHERE consumer = (SELECT cdc_inbox.consumer_v1($1)) AND topic = $2 ORDER BY at, source`,
 		[]any{consumer, topic}, func(scan func(...any) error) error {
 			var source string
 			err := scan(&source)

@@ -16,7 +16,7 @@ func (s *Store[T]) Open(ctx context.Context, consumer string, at inbox.Place, st
 	// Two owners at once take turns at the row; the later one has the higher epoch. The old row is read under the lock that the
 	// update takes: xmax tells an update from an insert.
 	err := s.d.Auto().Query(ctx, `WITH old AS MATERIALIZED (
-			SELECT clean FROM cdc_inbox.place WHERE consumer = cdc_inbox.consumer_v1($1) AND topic = $2 AND partition = $3 FOR UPDATE)
+			SELECT clean FROM cdc_inbox.place WHERE consumer = (SELECT cdc_inbox.consumer_v1($1)) AND topic = $2 AND partition = $3 FOR UPDATE)
 		INSERT INTO cdc_inbox.place AS p (consumer, topic, partition, start_offset, watermark, clean, epoch)
 		SELECT cdc_inbox.consumer_v1($1), $2::text, $3::int, $4::bigint, $4::bigint, false, 1 FROM (SELECT count(*) FROM old) once
 		ON CONFLICT (consumer, topic, partition) DO UPDATE SET clean = false, epoch = p.epoch + 1, at = now()
@@ -35,7 +35,7 @@ func (s *Store[T]) Save(ctx context.Context, consumer string, clean bool, progre
 	}
 	n, err := s.d.Auto().Exec(ctx, `UPDATE cdc_inbox.place p SET watermark = greatest(p.watermark, g.watermark), clean = $6, at = now()
 		FROM (SELECT * FROM unnest($2::text::text[], $3::text::int[], $4::text::bigint[], $5::text::bigint[]) AS u(topic, partition, epoch, watermark) ORDER BY 1, 2) g
-		WHERE p.consumer = cdc_inbox.consumer_v1($1) AND p.topic = g.topic AND p.partition = g.partition AND p.epoch = g.epoch`,
+		WHERE p.consumer = (SELECT cdc_inbox.consumer_v1($1)) AND p.topic = g.topic AND p.partition = g.partition AND p.epoch = g.epoch`,
 		consumer,
 		texts(progress, func(p inbox.Progress) (string, bool) { return p.Topic, true }),
 		texts(progress, func(p inbox.Progress) (string, bool) { return fmt.Sprint(p.Partition), true }),

@@ -128,33 +128,44 @@ BEGIN
     RETURN c;
 END $$;
 
--- Claims ids (distinct, sorted). p_days: the day of a v7 id, null for others; p_ages: the day by which an id below the watermark is
--- judged, null for others; p_keys: key ids to look up, or null. Answers one letter an id: f fresh, p fresh and its key is parked,
--- d known, x below the watermark and older than the retention (nothing claimed).
+-- Claims ids (distinct, sorted). p_days: the day of a v7 id, null for others, or one day that is that of all; p_ages: the day by
+-- which an id below the watermark is judged, null for others. states has one letter an id: f fresh, d known, x below the watermark
+-- and older than the retention (nothing claimed). any_parked: the consumer has parked keys, look for those of the fresh.
 --
 -- An id whose own day is kept and not in the future has one place where its claim can stand, and the unique index answers. All
 -- others (v4 ids, clocks that are wrong) may stand under any day: a lock on the id, a look into all days, then under today. The
 -- lock comes before the look: each statement of this function sees what was committed before it began.
-CREATE OR REPLACE FUNCTION cdc_inbox.claim_v1(p_consumer text, p_ids uuid[], p_days date[], p_ages date[], p_keys uuid[])
-RETURNS text LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION cdc_inbox.claim_v1(p_consumer text, p_ids uuid[], p_days date[], p_ages date[], OUT states text, OUT any_parked boolean)
+LANGUAGE plpgsql AS $$
 DECLARE
     c int;
     today date := (now() AT TIME ZONE 'UTC')::date;
     oldest date;
     n int := cardinality(p_ids);
+    done bigint;
     quick uuid[]; quick_days date[]; slow uuid[]; slow_days date[];
     fresh uuid[] := '{}'; more uuid[]; aged uuid[] := '{}';
-    answer text;
 BEGIN
     SELECT id INTO c FROM cdc_inbox.consumer WHERE name = p_consumer;
     IF c IS NULL THEN c := cdc_inbox.consumer_v1(p_consumer); END IF;
     SELECT greatest(today - keep_days, dropped_before) INTO STRICT oldest FROM cdc_inbox.setting;
 
-    IF p_ages IS NULL
-       AND (SELECT count(d) = n AND min(d) >= oldest AND max(d) <= today FROM unnest(p_days) d)
+    IF cardinality(p_days) = 1 AND p_days[1] BETWEEN oldest AND today AND p_ages IS NULL
        AND NOT EXISTS (SELECT FROM cdc_inbox.early WHERE consumer = c) THEN
-        quick := p_ids; quick_days := p_days;
+        IF n = 1 THEN
+            INSERT INTO cdc_inbox.claimed (id, day, consumer) VALUES (p_ids[1], p_days[1], c) ON CONFLICT DO NOTHING;
+            GET DIAGNOSTICS done = ROW_COUNT;
+            states := CASE done WHEN 1 THEN 'f' ELSE 'd' END;
+        ELSE
+            BEGIN -- most batches hold no duplicate, and then this costs a third of what ON CONFLICT does
+                INSERT INTO cdc_inbox.claimed (id, day, consumer) SELECT u, p_days[1], c FROM unnest(p_ids) AS u;
+                states := repeat('f', n);
+            EXCEPTION WHEN unique_violation THEN
+                quick := p_ids; quick_days := array_fill(p_days[1], ARRAY[n]);
+            END;
+        END IF;
     ELSE
+        IF cardinality(p_days) = 1 THEN p_days := array_fill(p_days[1], ARRAY[n]); END IF;
         SELECT array_agg(s.id ORDER BY s.n) FILTER (WHERE s.quick AND NOT s.aged), array_agg(s.day ORDER BY s.n) FILTER (WHERE s.quick AND NOT s.aged),
                array_agg(s.id ORDER BY s.n) FILTER (WHERE NOT s.quick AND NOT s.aged), array_agg(s.day ORDER BY s.n) FILTER (WHERE NOT s.quick AND NOT s.aged),
                coalesce(array_agg(s.id) FILTER (WHERE s.aged), '{}')
@@ -191,26 +202,14 @@ BEGIN
         fresh := fresh || more;
     END IF;
 
-    IF p_keys IS NOT NULL AND EXISTS (SELECT FROM cdc_inbox.parked_key WHERE consumer = c) THEN
-        SELECT string_agg(CASE WHEN f.id IS NOT NULL AND k.key_id IS NOT NULL THEN 'p' WHEN f.id IS NOT NULL THEN 'f' WHEN a.id IS NOT NULL THEN 'x' ELSE 'd' END, '' ORDER BY u.n)
-        INTO answer
-        FROM unnest(p_ids, p_keys) WITH ORDINALITY AS u(id, key, n)
+    any_parked := EXISTS (SELECT FROM cdc_inbox.parked_key WHERE consumer = c);
+    IF states IS NULL THEN
+        SELECT string_agg(CASE WHEN f.id IS NOT NULL THEN 'f' WHEN a.id IS NOT NULL THEN 'x' ELSE 'd' END, '' ORDER BY u.n)
+        INTO states
+        FROM unnest(p_ids) WITH ORDINALITY AS u(id, n)
         LEFT JOIN unnest(fresh) AS f(id) ON f.id = u.id
-        LEFT JOIN unnest(aged) AS a(id) ON a.id = u.id
-        LEFT JOIN cdc_inbox.parked_key k ON k.consumer = c AND k.key_id = u.key;
-        RETURN answer;
+        LEFT JOIN unnest(aged) AS a(id) ON a.id = u.id;
     END IF;
-    CASE
-        WHEN cardinality(fresh) = n THEN RETURN repeat('f', n);
-        WHEN cardinality(fresh) = 0 AND cardinality(aged) = 0 THEN RETURN repeat('d', n);
-        ELSE NULL;
-    END CASE;
-    SELECT string_agg(CASE WHEN f.id IS NOT NULL THEN 'f' WHEN a.id IS NOT NULL THEN 'x' ELSE 'd' END, '' ORDER BY u.n)
-    INTO answer
-    FROM unnest(p_ids) WITH ORDINALITY AS u(id, n)
-    LEFT JOIN unnest(fresh) AS f(id) ON f.id = u.id
-    LEFT JOIN unnest(aged) AS a(id) ON a.id = u.id;
-    RETURN answer;
 END $$;
 
 -- One step of maintenance, in the caller's transaction: what was done (made, moved, dropped), on which day, and how many rows; or

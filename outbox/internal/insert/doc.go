@@ -2,6 +2,7 @@
 //
 //	one row     INSERT ... VALUES ($1::uuid, $2::text, ...)
 //	many rows   INSERT ... SELECT ... FROM unnest($1::text[], $2::text[], ...)      one text for any number of rows: one plan
+//	messages    SELECT cdc_relay.emit_message(event_id => $1::uuid, ...), or emit_messages with arrays
 //	returning   WITH e AS (...), w AS (INSERT ... SELECT FROM e) SELECT e.payload::text, e.headers::text
 //
 // Columns that no row needs (topic, partition_key, headers) are left out: that is most calls, and a tenth of the time. Every value

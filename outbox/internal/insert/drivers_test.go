@@ -25,7 +25,7 @@ import (
 // next answer, too.
 type driver struct {
 	name string
-	open func(t *testing.T, url string) write
+	open func(t *testing.T, url string, emit ...bool) write // emit: Emit in the place of Write
 }
 
 type write func(o outbox.Options, events ...outbox.Event) (written []outbox.Written, err, next error)
@@ -33,15 +33,17 @@ type write func(o outbox.Options, events ...outbox.Event) (written []outbox.Writ
 // drivers are all that are promised, in all of their modes.
 func drivers() []driver {
 	out := []driver{
-		{"stdlib", func(t *testing.T, url string) write { return overSQL(t, "pgx", url) }},
-		{"pq", func(t *testing.T, url string) write { return overSQL(t, "postgres", url) }},
-		{"pq binary", func(t *testing.T, url string) write { return overSQL(t, "postgres", url+"&binary_parameters=yes") }},
+		{"stdlib", func(t *testing.T, url string, emit ...bool) write { return overSQL(t, "pgx", url, emit...) }},
+		{"pq", func(t *testing.T, url string, emit ...bool) write { return overSQL(t, "postgres", url, emit...) }},
+		{"pq binary", func(t *testing.T, url string, emit ...bool) write {
+			return overSQL(t, "postgres", url+"&binary_parameters=yes", emit...)
+		}},
 	}
 	for name, mode := range map[string]pgx.QueryExecMode{
 		"pgx": pgx.QueryExecModeCacheStatement, "pgx describe": pgx.QueryExecModeCacheDescribe, "pgx describe each": pgx.QueryExecModeDescribeExec,
 		"pgx exec": pgx.QueryExecModeExec, "pgx simple": pgx.QueryExecModeSimpleProtocol,
 	} {
-		out = append(out, driver{name, func(t *testing.T, url string) write { return overPGX(t, mode, url) }})
+		out = append(out, driver{name, func(t *testing.T, url string, emit ...bool) write { return overPGX(t, mode, url, emit...) }})
 	}
 	return out
 }
@@ -53,7 +55,7 @@ func ctx(t testing.TB) context.Context {
 	return c
 }
 
-func overPGX(t *testing.T, mode pgx.QueryExecMode, url string) write {
+func overPGX(t *testing.T, mode pgx.QueryExecMode, url string, emit ...bool) write {
 	t.Helper()
 	config, err := pgx.ParseConfig(url)
 	if err != nil {
@@ -74,7 +76,11 @@ func overPGX(t *testing.T, mode pgx.QueryExecMode, url string) write {
 		if err != nil {
 			t.Fatal(err)
 		}
-		written, err := w.Write(ctx(t), tx, events...)
+		way := w.Write
+		if len(emit) > 0 {
+			way = w.Emit
+		}
+		written, err := way(ctx(t), tx, events...)
 		if err != nil {
 			_, next := tx.Exec(ctx(t), "SELECT 1")
 			_ = tx.Rollback(ctx(t))
@@ -84,7 +90,7 @@ func overPGX(t *testing.T, mode pgx.QueryExecMode, url string) write {
 	}
 }
 
-func overSQL(t *testing.T, name, url string) write {
+func overSQL(t *testing.T, name, url string, emit ...bool) write {
 	t.Helper()
 	db, err := sql.Open(name, url)
 	if err != nil {
@@ -100,7 +106,11 @@ func overSQL(t *testing.T, name, url string) write {
 		if err != nil {
 			t.Fatal(err)
 		}
-		written, err := w.Write(ctx(t), tx, events...)
+		way := w.Write
+		if len(emit) > 0 {
+			way = w.Emit
+		}
+		written, err := way(ctx(t), tx, events...)
 		if err != nil {
 			_, next := tx.ExecContext(ctx(t), "SELECT 1")
 			_ = tx.Rollback()

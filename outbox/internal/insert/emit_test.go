@@ -14,7 +14,7 @@ import (
 )
 
 // overEmit writes events by the SQL function, as a program in another language would.
-func overEmit(t *testing.T, url string) write {
+func overEmit(t *testing.T, url, function string) write {
 	t.Helper()
 	conn, err := pgx.Connect(ctx(t), url)
 	if err != nil {
@@ -39,7 +39,7 @@ func overEmit(t *testing.T, url string) write {
 			if w.Key == "" {
 				w.Key = e.AggregateID
 			}
-			if err := conn.QueryRow(ctx(t), `SELECT cdc_relay.emit(aggregate_type => $1, aggregate_id => $2, event_type => $3, payload => $4,
+			if err := conn.QueryRow(ctx(t), `SELECT cdc_relay.`+function+`(aggregate_type => $1, aggregate_id => $2, event_type => $3, payload => $4,
 				headers => $5, topic => $6, partition_key => $7, event_id => $8)::text`,
 				e.AggregateType, e.AggregateID, e.Type, payload, headers, e.Topic, e.PartitionKey, id).Scan(&w.ID); err != nil {
 				return nil, err, nil
@@ -70,7 +70,7 @@ func TestEmitWritesTheSame(t *testing.T) {
 			}
 			o := outbox.NewOptions()
 			o.PayloadType = typ
-			written, err, _ := overEmit(t, url)(o, events...)
+			written, err, _ := overEmit(t, url, "emit")(o, events...)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -92,7 +92,8 @@ func TestEmitWritesTheSame(t *testing.T) {
 func TestEmitRefusesTheSame(t *testing.T) {
 	t.Parallel()
 	pg := migrated(t, outbox.JSONB)
-	emit, write := overEmit(t, pg.URL()), overPGX(t, pgx.QueryExecModeCacheStatement, pg.URL())
+	published(t, pg)
+	emit, message, write := overEmit(t, pg.URL(), "emit"), overEmit(t, pg.URL(), "emit_message"), overPGX(t, pgx.QueryExecModeCacheStatement, pg.URL())
 	good := outbox.Event{AggregateType: "orders", AggregateID: "o-1", Type: "OrderCreated", Payload: []byte("1")}
 	for name, c := range map[string]struct {
 		change func(*outbox.Event)
@@ -134,6 +135,10 @@ func TestEmitRefusesTheSame(t *testing.T) {
 			if got := errors.As(err, &refused); got != (c.code != "") || got && refused.Code != c.code {
 				t.Errorf("emit: %v, want SQLSTATE %q", err, c.code)
 			}
+			_, err, _ = message(outbox.NewOptions(), event)
+			if got := errors.As(err, &refused); got != (c.code != "") || got && refused.Code != c.code {
+				t.Errorf("emit_message: %v, want SQLSTATE %q", err, c.code)
+			}
 			_, err, _ = write(outbox.NewOptions(), event)
 			var invalid *outbox.InvalidError
 			if errors.As(err, &invalid) != (c.code != "") {
@@ -143,9 +148,11 @@ func TestEmitRefusesTheSame(t *testing.T) {
 	}
 	conn := pg.Conn(t)
 	for _, headers := range []string{"[]", "1", `"x"`, "null"} {
-		var refused *pgconn.PgError
-		if _, err := conn.Exec(ctx(t), "SELECT cdc_relay.emit('a', '1', 't', NULL, headers => $1)", headers); !errors.As(err, &refused) || refused.Code != "22023" {
-			t.Errorf("headers %s: %v", headers, err)
+		for _, function := range []string{"emit", "emit_message"} {
+			var refused *pgconn.PgError
+			if _, err := conn.Exec(ctx(t), "SELECT cdc_relay."+function+"('a', '1', 't', NULL, headers => $1)", headers); !errors.As(err, &refused) || refused.Code != "22023" {
+				t.Errorf("%s, headers %s: %v", function, headers, err)
+			}
 		}
 	}
 	for _, sql := range []string{"SELECT cdc_relay.emit('a', '1', 't', NULL, headers => NULL)", "SELECT cdc_relay.emit('a', '1', 't', payload => NULL, topic => '', partition_key => '')"} {

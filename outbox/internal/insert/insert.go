@@ -37,7 +37,7 @@ func Of(rows []outbox.Row) (c Columns) {
 // Texts are the statements of one table.
 type Texts struct {
 	options outbox.Options
-	made    *[2][Headers << 1]string // nil: those of the default options, each made when it is asked for
+	made    *[2][2][Headers << 1]string // nil: those of the default options, each made when it is asked for
 }
 
 // For checks the options.
@@ -46,10 +46,10 @@ func For(o outbox.Options) (Texts, error) {
 		return Texts{}, fmt.Errorf("make an outbox writer: %w", err)
 	}
 	t := Texts{options: o}
-	var made [2][Headers << 1]string
-	for many := range made {
-		for c := range made[many] {
-			made[many][c] = t.make(many == 1, Columns(c))
+	var made [2][2][Headers << 1]string
+	for many := range made[Rows] {
+		for c := range Headers << 1 {
+			made[Rows][many][c], made[Messages][many][c] = t.make(many == 1, c), t.message(many == 1, c)
 		}
 	}
 	t.made = &made
@@ -70,13 +70,15 @@ const (
 // Options returns what the texts were made for.
 func (t *Texts) Options() outbox.Options { return t.options }
 
-// Text is the statement that inserts one row, or many.
-func (t *Texts) Text(many bool, c Columns) string {
+// Text is the statement that writes one event, or many.
+func (t *Texts) Text(way Way, many bool, c Columns) string {
 	switch {
 	case t.made != nil && many:
-		return t.made[1][c]
+		return t.made[way][1][c]
 	case t.made != nil:
-		return t.made[0][c]
+		return t.made[way][0][c]
+	case way == Messages:
+		return t.message(many, c)
 	case c == 0 && many:
 		return defaultMany
 	case c == 0:
@@ -86,6 +88,29 @@ func (t *Texts) Text(many bool, c Columns) string {
 }
 
 func (t *Texts) make(many bool, c Columns) string {
+	names, source := t.source(many, c)
+	columns := " (" + strings.Join(names, ", ") + ") "
+	insert := "INSERT INTO " + quote(t.options.Table) + columns
+	if !t.options.Returning {
+		return insert + source
+	}
+	return "WITH e" + columns + "AS MATERIALIZED (" + source + "), w AS (" + insert + "SELECT * FROM e) " + t.printed(c)
+}
+
+// printed reads from e what the relay will publish.
+func (t *Texts) printed(c Columns) string {
+	headers := ", '{}'"
+	if c&Headers != 0 {
+		headers = ", e.headers::text"
+	}
+	if t.options.PayloadType == outbox.Bytea {
+		return "SELECT e.payload" + headers + " FROM e"
+	}
+	return "SELECT e.payload::text" + headers + " FROM e"
+}
+
+// source makes rows of the parameters.
+func (t *Texts) source(many bool, c Columns) (names []string, text string) {
 	payload := string(t.options.PayloadType)
 	names, casts := make([]string, 0, 8), make([]string, 0, 8)
 	add := func(name, cast string) { names, casts = append(names, name), append(casts, cast) }
@@ -144,20 +169,7 @@ func (t *Texts) make(many bool, c Columns) string {
 		source.WriteByte(')')
 	}
 
-	columns := " (" + strings.Join(names, ", ") + ") "
-	insert := "INSERT INTO " + quote(t.options.Table) + columns
-	if !t.options.Returning {
-		return insert + source.String()
-	}
-	printed := ", '{}'"
-	if c&Headers != 0 {
-		printed = ", e.headers::text"
-	}
-	value := "e.payload::text"
-	if payload == "bytea" {
-		value = "e.payload"
-	}
-	return "WITH e" + columns + "AS MATERIALIZED (" + source.String() + "), w AS (" + insert + "SELECT * FROM e) SELECT " + value + printed + " FROM e"
+	return names, source.String()
 }
 
 // quote makes identifiers of "schema.table".

@@ -14,10 +14,12 @@ func TestDefaultTexts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, many := range []bool{false, true} {
-		for c := range Headers << 1 {
-			if got, want := ready.Text(many, c), made.Text(many, c); got != want {
-				t.Errorf("many %v, columns %b:\ngot  %s\nwant %s", many, c, got, want)
+	for _, way := range []Way{Rows, Messages} {
+		for _, many := range []bool{false, true} {
+			for c := range Headers << 1 {
+				if got, want := ready.Text(way, many, c), made.Text(way, many, c); got != want {
+					t.Errorf("many %v, columns %b:\ngot  %s\nwant %s", many, c, got, want)
+				}
 			}
 		}
 	}

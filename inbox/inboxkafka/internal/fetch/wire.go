@@ -28,7 +28,7 @@ type answer struct {
 }
 
 // ApiKey makes it a protocol.Message.
-func (*answer) ApiKey() protocol.ApiKey { return protocol.Fetch }
+func (*answer) ApiKey() protocol.ApiKey { return protocol.Fetch } //nolint:staticcheck // kafka-go's interface has this name
 
 type partitionAnswer struct {
 	topic     string

@@ -79,6 +79,10 @@ var (
 
 // Run is a member of the group until ctx ends. It returns nil then, or what only a change of configuration can mend.
 func Run(ctx context.Context, c Config, work Work) error {
+	before, err := c.Partitions(ctx, c.Topics)
+	if err != nil { // the first generation counts, then
+		c.Log.Debug("count partitions", "err", err)
+	}
 	cg, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
 		ID: c.ID, Brokers: c.Brokers, Dialer: c.Dialer, Topics: c.Topics,
 		GroupBalancers:    []kafka.GroupBalancer{balancer{kafka.RoundRobinGroupBalancer{}, ctx, c}, balancer{kafka.RangeGroupBalancer{}, ctx, c}},
@@ -88,7 +92,7 @@ func Run(ctx context.Context, c Config, work Work) error {
 	if err != nil {
 		return fmt.Errorf("make a member of group %q: %w", c.ID, err)
 	}
-	m := &member{Config: c, cg: cg, work: work, idle: make(chan struct{}, 1)}
+	m := &member{Config: c, cg: cg, work: work, idle: make(chan struct{}, 1), before: before}
 	m.idle <- struct{}{}
 	err = m.loop(ctx)
 	// The last generation drains while its heartbeat goes on; only then is the group left.
@@ -127,14 +131,19 @@ type member struct {
 	cg   *kafka.ConsumerGroup
 	work Work
 	idle chan struct{} // holds a token while no work runs
+
+	// before is how many partitions there were before the last join: a topic that grew while the group joined is noticed, too.
+	// Of the generation's function, of which there is one at a time.
+	before map[string]int
 }
 
 func (m *member) loop(ctx context.Context) error {
 	for {
 		gen, err := m.cg.Next(ctx)
+		if ctx.Err() != nil { // whatever Next says besides
+			return nil //nolint:nilerr // the end that was asked for
+		}
 		switch {
-		case ctx.Err() != nil:
-			return nil
 		case fatal(err):
 			return fmt.Errorf("join group %q: %w", m.ID, err)
 		case err != nil: // kafka-go waits before it tries again, but for a rebalance, where the coordinator does
@@ -189,16 +198,18 @@ func (m *member) generation(ctx, generation context.Context, a *Assignment) {
 func (m *member) wait(ctx, generation context.Context, a *Assignment) error {
 	tick := time.NewTicker(m.Watch)
 	defer tick.Stop()
-	var before map[string]int
 	for {
-		if now, err := m.Partitions(ctx, m.Topics); err != nil {
+		now, err := m.Partitions(ctx, m.Topics)
+		switch {
+		case err != nil:
 			m.Log.Debug("count partitions", "err", err)
-		} else if before == nil {
-			before = now
-		} else {
+		case m.before == nil:
+			m.before = now
+		default:
 			for topic, n := range now {
-				if n != before[topic] && n > 0 {
-					m.Log.Info("a topic has another number of partitions: joining again", "topic", topic, "was", before[topic], "is", n, "generation", a.Generation)
+				if was := m.before[topic]; n != was && n > 0 {
+					m.Log.Info("a topic has another number of partitions: joining again", "topic", topic, "was", was, "is", n, "generation", a.Generation)
+					m.before = now
 					return errGrown
 				}
 			}

@@ -1,0 +1,43 @@
+-- Events without a table among inserts: order, savepoints, nulls and empty texts, kinds of payloads, other prefixes.
+-- The row of business keeps apart what the server would send in another order: see relay.straight.
+CREATE TABLE outbox (event_id uuid, aggregate_type text, aggregate_id text, event_type text, topic text, partition_key text, payload jsonb, headers jsonb);
+CREATE TABLE business (id int);
+CREATE PUBLICATION p FOR TABLE outbox WITH (publish = 'insert');
+CREATE FUNCTION ev(n int, flags text, texts text, payload text DEFAULT '') RETURNS pg_lsn LANGUAGE sql AS $f$ SELECT pg_logical_emit_message(true, 'cdc_relay', decode('01' || flags, 'hex') || uuid_send(('00000000-0000-7000-8000-' || lpad(n::text, 12, '0'))::uuid) || decode(replace(encode(convert_to(texts, 'UTF8'), 'hex'), '7c', '00'), 'hex') || convert_to(payload, 'UTF8')) $f$;
+CREATE FUNCTION ins(n int) RETURNS void LANGUAGE sql AS $f$ INSERT INTO outbox VALUES (('00000000-0000-7000-8000-' || lpad(n::text, 12, '0'))::uuid, 'a', 'k', 'Row', NULL, NULL, '{"n": 0}', '{}') $f$;
+-- slot
+BEGIN;
+SELECT ins(1);
+SELECT ev(2, '08', 'a|k|Message|', '{"n": 2}');
+SELECT pg_logical_emit_message(true, 'somebody else''s', 'no event');
+SELECT ins(3);
+SAVEPOINT s;
+SELECT ev(4, '08', 'a|k|RolledBack|', '{}');
+SELECT ins(5);
+ROLLBACK TO s;
+SELECT ev(6, '08', 'a|k|AfterTheSavepoint|', '{"n": 6}');
+SAVEPOINT s2;
+SELECT ev(7, '08', 'a|k|Released|', '{"n": 7}');
+RELEASE s2;
+INSERT INTO business VALUES (1);
+SELECT ins(8);
+COMMIT;
+BEGIN;
+SELECT ev(9, '08', 'a|k|RolledBack|', '{}');
+ROLLBACK;
+SELECT ev(10, '00', 'a|k|NullPayload|');
+SELECT ev(11, '18', 'a|k|EmptyPayload|');
+SELECT ev(12, '0b', 'a|k|Named|elsewhere|another key|', '[1]');
+SELECT ev(13, '0f', 'a|k|EmptyKeyAndHeaders|t||{"tenant": "acme", "n": 1, "event_id": "forged", "content-type": "application/x"}|', '1');
+SELECT ev(14, '0c', 'a|k|HeadersThatAreNone|[1]|', '1');
+SELECT ev(15, '18', 'ä|ö|Text|', 'plain "text"');
+SELECT pg_logical_emit_message(true, 'cdc_relay', '\x01280000000000007000800000000000001661006b0042797465730000ff5c'::bytea);
+SELECT ev(17, '09', '|||no aggregate|', '1');
+SELECT pg_logical_emit_message(false, 'somebody else''s', 'outside of a transaction');
+BEGIN;
+SELECT ins(18);
+SELECT ev(19, '08', 'a|k|Prepared|', '19');
+SELECT ins(20);
+PREPARE TRANSACTION 'gid';
+SELECT ev(21, '08', 'a|k|BeforeThePreparedOne|', '21');
+COMMIT PREPARED 'gid';
