@@ -26,10 +26,11 @@ type options struct {
 	memory   memory.Options
 	live     live.Options
 	write    ends.WriteOptions
+	without  ends.TablelessOptions
 	profile  string
 }
 
-func stages() []string { return []string{"drain", "memory", "live", "start", "write"} }
+func stages() []string { return []string{"drain", "memory", "live", "start", "write", "tableless"} }
 
 func defaults() options {
 	return options{
@@ -38,6 +39,7 @@ func defaults() options {
 		memory:   memory.Options{HugeRows: 2_000_000, Outage: time.Minute, Rate: 1000},
 		live:     live.Options{For: 10 * time.Second, Warm: 2 * time.Second, Rounds: 3, Connections: 16, Delay: 20 * time.Millisecond, Restarts: 10, Takeovers: 5},
 		write:    ends.WriteOptions{Calls: 1000},
+		without:  ends.TablelessOptions{For: 2 * time.Second, Rounds: 5, Rows: 300_000},
 		profile:  "relay.pprof",
 	}
 }
@@ -48,6 +50,7 @@ func (o *options) small() {
 	o.memory = memory.Options{HugeRows: 50_000, Outage: 2 * time.Second, Rate: 500}
 	o.live.For, o.live.Warm, o.live.Rounds, o.live.Restarts, o.live.Takeovers = time.Second, 200*time.Millisecond, 1, 2, 1
 	o.write.Calls = 20
+	o.without = ends.TablelessOptions{For: 200 * time.Millisecond, Rounds: 1, Rows: 5_000}
 }
 
 func parse(args []string, words io.Writer) (options, error) {
@@ -59,7 +62,7 @@ func parse(args []string, words io.Writer) (options, error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(words)
 	flags.Usage = func() {
-		fmt.Fprintln(words, "usage: go run ./bench [flags] all|drain|memory|live|start|write|profile ...")
+		fmt.Fprintln(words, "usage: go run ./bench [flags] all|drain|memory|live|start|write|tableless|profile ...")
 		flags.PrintDefaults()
 	}
 	format := flags.String("o", "text", "how the result is printed: text, json")
@@ -79,6 +82,9 @@ func parse(args []string, words io.Writer) (options, error) {
 	flags.IntVar(&o.live.Restarts, "restarts", o.live.Restarts, "start: restarts of the relay")
 	flags.IntVar(&o.live.Takeovers, "takeovers", o.live.Takeovers, "start: kills of the owner")
 	flags.IntVar(&o.write.Calls, "calls", o.write.Calls, "write: calls of each contestant; medians are compared")
+	flags.IntVar(&o.without.Rows, "backlog", o.without.Rows, "tableless: events of a backlog")
+	flags.DurationVar(&o.without.For, "turn", o.without.For, "tableless: how long a writer's turn is")
+	flags.IntVar(&o.without.Rounds, "turns", o.without.Rounds, "tableless: turns of each; medians are compared")
 	flags.StringVar(&o.profile, "profile", o.profile, "profile: file to write")
 	for rest := args; ; {
 		if err := flags.Parse(rest); err != nil {
@@ -109,7 +115,7 @@ func (o *options) check() error {
 	if !slices.Contains(postgres.Versions(), o.postgres) {
 		return fmt.Errorf("-postgres %s: one of %v", o.postgres, postgres.Versions())
 	}
-	if min(o.drain.Rows, o.drain.SingleRows, o.drain.LargeRows, o.drain.Rounds, o.memory.HugeRows, o.live.Rounds, o.live.Connections, o.live.Restarts, o.live.Takeovers, o.write.Calls) < 1 ||
+	if min(o.drain.Rows, o.drain.SingleRows, o.drain.LargeRows, o.drain.Rounds, o.memory.HugeRows, o.live.Rounds, o.live.Connections, o.live.Restarts, o.live.Takeovers, o.write.Calls, o.without.Rows, o.without.Rounds) < 1 ||
 		min(o.live.For, o.memory.Outage) < 500*time.Millisecond {
 		return errors.New("counts are at least 1, times at least 500ms")
 	}

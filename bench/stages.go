@@ -44,6 +44,7 @@ func measure(ctx context.Context, o options, words io.Writer) (r *report.Report,
 		{"live", func() error { return live.Stage(ctx, l, o.live, r) }},
 		{"start", func() error { return live.Start(ctx, l, o.live, r) }},
 		{"write", func() error { return ends.Write(ctx, l, o.write, r) }},
+		{"tableless", func() error { return ends.Tableless(ctx, l, o.without, r) }},
 	} {
 		if !o.wants(s.name) {
 			continue
