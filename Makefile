@@ -108,8 +108,8 @@ bench-live: fetch ## commit returned -> consumer, under load
 	go run ./bench $(ARGS) live
 
 .PHONY: bench-ends
-bench-ends: fetch ## what the library costs an application: writing events
-	go run ./bench $(ARGS) write
+bench-ends: fetch ## what the library costs an application: writing events, with a table and without
+	go run ./bench $(ARGS) write tableless
 
 .PHONY: ci
 ci: ## what CI runs

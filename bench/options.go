@@ -29,11 +29,12 @@ type options struct {
 	runner     ends.RunnerOptions
 	write      ends.WriteOptions
 	optimistic ends.OptimisticOptions
+	without    ends.TablelessOptions
 	profile    string
 }
 
 func stages() []string {
-	return []string{"drain", "memory", "live", "start", "write", "optimistic", "inbox", "runner"}
+	return []string{"drain", "memory", "live", "start", "write", "optimistic", "tableless", "inbox", "runner"}
 }
 
 func defaults() options {
@@ -46,6 +47,7 @@ func defaults() options {
 		runner:     ends.RunnerOptions{Events: 500_000},
 		write:      ends.WriteOptions{Calls: 1000},
 		optimistic: ends.OptimisticOptions{Rate: 500, Connections: 16, For: 6 * time.Second, Warm: 2 * time.Second, Rounds: 3},
+		without:    ends.TablelessOptions{For: 2 * time.Second, Rounds: 5, Rows: 300_000},
 		profile:    "relay.pprof",
 	}
 }
@@ -59,6 +61,7 @@ func (o *options) small() {
 	o.optimistic.For, o.optimistic.Warm, o.optimistic.Rounds = time.Second, 200*time.Millisecond, 1
 	o.live.For, o.live.Warm, o.live.Rounds, o.live.Restarts, o.live.Takeovers = time.Second, 200*time.Millisecond, 1, 2, 1
 	o.write.Calls = 20
+	o.without = ends.TablelessOptions{For: 200 * time.Millisecond, Rounds: 1, Rows: 5_000}
 }
 
 func parse(args []string, words io.Writer) (options, error) {
@@ -70,7 +73,7 @@ func parse(args []string, words io.Writer) (options, error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(words)
 	flags.Usage = func() {
-		fmt.Fprintln(words, "usage: go run ./bench [flags] all|drain|memory|live|start|write|optimistic|inbox|runner|profile ...")
+		fmt.Fprintln(words, "usage: go run ./bench [flags] all|drain|memory|live|start|write|optimistic|tableless|inbox|runner|profile ...")
 		flags.PrintDefaults()
 	}
 	format := flags.String("o", "text", "how the result is printed: text, json")
@@ -91,6 +94,9 @@ func parse(args []string, words io.Writer) (options, error) {
 	flags.IntVar(&o.live.Takeovers, "takeovers", o.live.Takeovers, "start: kills of the owner")
 	flags.IntVar(&o.runner.Events, "runner-events", o.runner.Events, "runner: events in the topic")
 	flags.IntVar(&o.write.Calls, "calls", o.write.Calls, "write: calls of each contestant; medians are compared")
+	flags.IntVar(&o.without.Rows, "backlog", o.without.Rows, "tableless: events of a backlog")
+	flags.DurationVar(&o.without.For, "turn", o.without.For, "tableless: how long a writer's turn is")
+	flags.IntVar(&o.without.Rounds, "turns", o.without.Rounds, "tableless: turns of each; medians are compared")
 	flags.StringVar(&o.profile, "profile", o.profile, "profile: file to write")
 	for rest := args; ; {
 		if err := flags.Parse(rest); err != nil {
@@ -121,7 +127,7 @@ func (o *options) check() error {
 	if !slices.Contains(postgres.Versions(), o.postgres) {
 		return fmt.Errorf("-postgres %s: one of %v", o.postgres, postgres.Versions())
 	}
-	if min(o.drain.Rows, o.drain.SingleRows, o.drain.LargeRows, o.drain.Rounds, o.memory.HugeRows, o.live.Rounds, o.live.Connections, o.live.Restarts, o.live.Takeovers, o.runner.Events, o.write.Calls) < 1 ||
+	if min(o.drain.Rows, o.drain.SingleRows, o.drain.LargeRows, o.drain.Rounds, o.memory.HugeRows, o.live.Rounds, o.live.Connections, o.live.Restarts, o.live.Takeovers, o.runner.Events, o.write.Calls, o.without.Rows, o.without.Rounds) < 1 ||
 		min(o.live.For, o.memory.Outage) < 500*time.Millisecond {
 		return errors.New("counts are at least 1, times at least 500ms")
 	}

@@ -47,6 +47,7 @@ func measure(ctx context.Context, o options, words io.Writer) (r *report.Report,
 		{"runner", func() error { return ends.Runner(ctx, l, o.runner, r) }},
 		{"write", func() error { return ends.Write(ctx, l, o.write, r) }},
 		{"optimistic", func() error { return ends.Optimistic(ctx, l, o.optimistic, r) }},
+		{"tableless", func() error { return ends.Tableless(ctx, l, o.without, r) }},
 	} {
 		if !o.wants(s.name) {
 			continue
