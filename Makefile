@@ -108,8 +108,8 @@ bench-live: fetch ## commit returned -> consumer, under load
 	go run ./bench $(ARGS) live
 
 .PHONY: bench-ends
-bench-ends: fetch ## what the library costs an application: writing events, with a table and without
-	go run ./bench $(ARGS) write tableless
+bench-ends: fetch ## what both ends cost: writing events (with a table, without, optimistically), claims, the runner
+	go run ./bench $(ARGS) write tableless optimistic inbox runner
 
 .PHONY: ci
 ci: ## what CI runs

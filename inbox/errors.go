@@ -8,6 +8,9 @@ import (
 
 // Permanent says that trying again will not help: the message goes to the dead letters at once (or halts, as Options.Poison
 // says). Nothing that the handler has written in the transaction is kept. nil stays nil.
+//
+// It is not for a row that should be there and is not: an event can arrive before its commit is visible to other sessions, and so
+// can the answer to one's own. That is RetryAfter's.
 func Permanent(err error) error {
 	if err == nil {
 		return nil

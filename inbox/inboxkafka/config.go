@@ -39,10 +39,13 @@ type Config[T any] struct {
 	// Inbox are the inbox's own options (ids, poison, mode, metrics). Its Workers are set to those below.
 	Inbox inbox.Options
 
-	Start       Start
-	Workers     int // for each partition, by key; 1: in the order of the partition. Default 1
-	MaxBatch    int // messages in one transaction, at most. Default 500; 1: no batches
-	MaxAttempts int // of a message until it is poison; they survive a restart. Default 5
+	Start   Start
+	Workers int // for each partition, by key; 1: in the order of the partition. Default 1
+	// MaxBatch is how many messages share a transaction, at most. Default 500; 1: no batches. The rows that a handler locks stay
+	// locked until the last message of its batch: handlers that update rows which several partitions share had better take 1, or
+	// small batches, or they deadlock now and then (each costs a second, and the batch again).
+	MaxBatch    int
+	MaxAttempts int // of a message until it is poison, those after RetryAfter among them; they survive a restart. Default 5
 
 	MinBackoff     time.Duration // before a message is tried again; doubles up to MaxBackoff. Default 100 ms
 	MaxBackoff     time.Duration // Default 30 s
