@@ -39,8 +39,13 @@ func overEmit(t *testing.T, url, function string) write {
 			if w.Key == "" {
 				w.Key = e.AggregateID
 			}
-			if err := conn.QueryRow(ctx(t), `SELECT cdc_relay.`+function+`(aggregate_type => $1, aggregate_id => $2, event_type => $3, payload => $4,
-				headers => $5, topic => $6, partition_key => $7, event_id => $8)::text`,
+			call := `SELECT cdc_relay.` + function + `(aggregate_type => $1, aggregate_id => $2, event_type => $3, payload => $4,
+				headers => $5, topic => $6, partition_key => $7, event_id => $8)::text`
+			if function == "emit_messages" { // it answers how many
+				call = `SELECT cdc_relay.emit_messages(aggregate_types => ARRAY[$1::text], aggregate_ids => ARRAY[$2::text], event_types => ARRAY[$3::text], payloads => ARRAY[$4::text],
+					headers => ARRAY[$5::text], topics => ARRAY[$6::text], partition_keys => ARRAY[$7::text], event_ids => ARRAY[$8::text])::text`
+			}
+			if err := conn.QueryRow(ctx(t), call,
 				e.AggregateType, e.AggregateID, e.Type, payload, headers, e.Topic, e.PartitionKey, id).Scan(&w.ID); err != nil {
 				return nil, err, nil
 			}
@@ -93,7 +98,8 @@ func TestEmitRefusesTheSame(t *testing.T) {
 	t.Parallel()
 	pg := migrated(t, outbox.JSONB)
 	published(t, pg)
-	emit, message, write := overEmit(t, pg.URL(), "emit"), overEmit(t, pg.URL(), "emit_message"), overPGX(t, pgx.QueryExecModeCacheStatement, pg.URL())
+	emit, insert := overEmit(t, pg.URL(), "emit"), overPGX(t, pgx.QueryExecModeCacheStatement, pg.URL())
+	messages := map[string]write{"emit_message": overEmit(t, pg.URL(), "emit_message"), "emit_messages": overEmit(t, pg.URL(), "emit_messages")}
 	good := outbox.Event{AggregateType: "orders", AggregateID: "o-1", Type: "OrderCreated", Payload: []byte("1")}
 	for name, c := range map[string]struct {
 		change func(*outbox.Event)
@@ -135,11 +141,13 @@ func TestEmitRefusesTheSame(t *testing.T) {
 			if got := errors.As(err, &refused); got != (c.code != "") || got && refused.Code != c.code {
 				t.Errorf("emit: %v, want SQLSTATE %q", err, c.code)
 			}
-			_, err, _ = message(outbox.NewOptions(), event)
-			if got := errors.As(err, &refused); got != (c.code != "") || got && refused.Code != c.code {
-				t.Errorf("emit_message: %v, want SQLSTATE %q", err, c.code)
+			for function, emit := range messages {
+				_, err, _ = emit(outbox.NewOptions(), event)
+				if got := errors.As(err, &refused); got != (c.code != "") || got && refused.Code != c.code {
+					t.Errorf("%s: %v, want SQLSTATE %q", function, err, c.code)
+				}
 			}
-			_, err, _ = write(outbox.NewOptions(), event)
+			_, err, _ = insert(outbox.NewOptions(), event)
 			var invalid *outbox.InvalidError
 			if errors.As(err, &invalid) != (c.code != "") {
 				t.Errorf("Write: %v, and emit says %q", err, c.code)

@@ -28,24 +28,22 @@ func (t *Texts) message(many bool, c Columns) string {
 			" WHERE cdc_relay.emit_message(" + strings.Join(args, ", ") + ") IS NOT NULL"
 	}
 	for i, name := range names {
-		cast := "::text"
+		cast, array := "::text", "::text[]" // emit_messages takes texts
 		switch name {
 		case "event_id":
 			cast = "::uuid"
 		case "payload":
 			cast = "::" + string(t.options.PayloadType)
+			if t.options.PayloadType == outbox.Bytea {
+				array = "::bytea[]"
+			}
 		case "headers":
 			cast = "::jsonb"
 		}
-		if !many {
-			args[i] = name + " => $" + strconv.Itoa(i+1) + cast
-			continue
-		}
-		if name != "headers" {
-			name += "s"
-		}
-		if cast = cast + "[]"; cast != "::text[]" && cast != "::"+string(outbox.Bytea)+"[]" {
-			cast = "::text[]" + cast
+		if many {
+			if cast = array; name != "headers" {
+				name += "s"
+			}
 		}
 		args[i] = name + " => $" + strconv.Itoa(i+1) + cast
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -16,12 +17,19 @@ import (
 	"github.com/cdc-relay/cdc-relay/outbox"
 )
 
-// published makes emit_message believe in a relay that runs with messages: on.
+// published makes emit_message believe in a relay that runs with messages: on, as the docs tell people to.
 func published(t *testing.T, pg *testenv.PG) {
 	t.Helper()
-	pg.Exec(t, `INSERT INTO cdc_relay.checkpoint (slot, publication, state, timeline, horizon_xid, horizon_lsn, nonce, system_id, incarnation, fingerprint)
-			VALUES ('s', 'cdc_relay', 'ready', 1, '3', '0/1', '', '1', 'i', 'f');
-		INSERT INTO cdc_relay.message_span (slot, since) VALUES ('s', '0/0')`)
+	page, err := os.ReadFile("../../../docs/tableless.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, snippet, found := strings.Cut(string(page), "<!-- run by a test -->\n```sql\n")
+	snippet, _, closed := strings.Cut(snippet, "```")
+	if !found || !closed {
+		t.Fatal("docs/tableless.md does not say how a database without a relay pretends to have one")
+	}
+	pg.Exec(t, snippet)
 }
 
 // events are what the relay's decoder makes of all that a slot has to send.
