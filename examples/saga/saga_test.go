@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 func TestSagaEndsWithZeros(t *testing.T) {
 	t.Parallel()
 	var out, words bytes.Buffer
-	args := strings.Fields("--for 6s --rate 40 --patience 2s --fail payment=15%,shipping=10%,timeout=8% --crash --kill -o json")
+	args := strings.Fields("--for 6s --rate 40 --patience 8s --fail payment=15%,shipping=10%,timeout=8% --crash --kill -o json")
 	code := run(t.Context(), args, &out, &words, false)
 	var v verdict
 	if err := json.Unmarshal(out.Bytes(), &v); err != nil {
