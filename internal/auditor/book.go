@@ -1,6 +1,7 @@
 package auditor
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"regexp"
@@ -11,7 +12,7 @@ import (
 	"github.com/jackc/pglogrepl"
 )
 
-// Position names an event from outside: Begin's commit LSN, and the index among the inserts of the transaction.
+// Position names an event from outside: Begin's commit LSN, and the index among the inserts and messages of the transaction.
 type Position struct {
 	Commit pglogrepl.LSN
 	Index  uint32
@@ -164,7 +165,11 @@ func (s *session) fromServer(typ byte, body []byte) {
 	}
 }
 
-// wal follows pgoutput as far as it must: Begin, Insert, Commit (manual, 55.9 Logical Replication Message Formats).
+// ours begins a transactional message of prefix cdc_relay, behind its LSN: an event when messages are on, as they are for good
+// where this is used with messages.
+const ours = "cdc_relay\x00"
+
+// wal follows pgoutput as far as it must: Begin, Insert, Message, Commit (manual, 55.9 Logical Replication Message Formats).
 func (s *session) wal(data []byte) {
 	b := s.book
 	switch data[0] {
@@ -172,6 +177,10 @@ func (s *session) wal(data []byte) {
 		s.inside, s.commit, s.inserts = true, lsnAt(data, 1), 0
 	case 'I':
 		s.inserts++
+	case 'M':
+		if len(data) > 10 && data[1] == 1 && bytes.HasPrefix(data[10:], []byte(ours)) {
+			s.inserts++
+		}
 	case 'C':
 		s.inside = false
 		end := lsnAt(data, 10)
