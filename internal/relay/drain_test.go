@@ -76,6 +76,28 @@ func TestI6_StatusGoesOnWhileDraining(t *testing.T) {
 	})
 }
 
+// SIGTERM before there is anything to drain: while it connects and claims, or stands by.
+func TestStop_BeforeItStreams(t *testing.T) {
+	inBed(t, func(b *bed) {
+		b.drain(b.start()) // slot and mark are there
+		b.srv.HoldSlots(true)
+		claiming := b.run()
+		b.pass(time.Second)
+		claiming.Stop()
+		if err := b.wait(claiming); err != nil {
+			t.Errorf("while it claimed the slot: %v", err)
+		}
+		b.srv.HoldSlots(false)
+		b.start()
+		standby := b.run()
+		b.state(standby, "standby")
+		standby.Stop()
+		if err := b.wait(standby); err != nil {
+			t.Errorf("while it stood by: %v", err)
+		}
+	})
+}
+
 func TestI1_MarkFailsNothingIsConfirmed(t *testing.T) {
 	inBed(t, func(b *bed) {
 		b.start()

@@ -142,10 +142,13 @@ func (r *Relay) Run(ctx context.Context) error {
 		wait := standbyInterval
 		switch {
 		case ctx.Err() != nil:
-			if err != nil && !errors.Is(err, context.Canceled) {
-				return err
+			// What ended because we were asked to stop is no failure, and neither is standing by.
+			for _, expected := range []error{context.Canceled, context.Cause(ctx), errStandby} {
+				if errors.Is(err, expected) {
+					return nil
+				}
 			}
-			return nil
+			return err
 		case errors.As(err, &stop):
 			r.state.stop(stop)
 			if !r.cfg.WaitOnStop {

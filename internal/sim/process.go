@@ -14,7 +14,10 @@ import (
 	"github.com/cdc-relay/cdc-relay/sink"
 )
 
-var errDead = errors.New("sim: the process is dead")
+var (
+	errDead = errors.New("sim: the process is dead")
+	errTold = errors.New("received terminated") // a signal's cause is no context.Canceled
+)
 
 // Process is one relay. Everything that it has to do with the world goes through it, so that it can die: from one moment on
 // nothing of it reaches anybody.
@@ -24,7 +27,7 @@ type Process struct {
 	Err   error         // what it returned, once Done is closed
 
 	db     *Database
-	stop   context.CancelFunc
+	stop   context.CancelCauseFunc
 	mu     sync.Mutex
 	dead   bool
 	conns  []net.Conn
@@ -63,7 +66,7 @@ func Start(cfg relay.Config, db *Database, open func(context.Context, sink.Recei
 		p.sinks = append(p.sinks, s)
 		return s, nil
 	}
-	ctx, stop := context.WithCancel(context.Background())
+	ctx, stop := context.WithCancelCause(context.Background())
 	p.stop = stop
 	p.Relay = relay.New(cfg)
 	go func() {
@@ -118,11 +121,11 @@ func (p *Process) Crash() {
 	for _, s := range sinks {
 		_ = s.Close()
 	}
-	p.stop()
+	p.stop(nil)
 }
 
 // Stop is SIGTERM; it does not wait.
-func (p *Process) Stop() { p.stop() }
+func (p *Process) Stop() { p.stop(errTold) }
 
 // Running tells whether Run has not returned.
 func (p *Process) Running() bool {

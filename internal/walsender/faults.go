@@ -64,7 +64,8 @@ func (s *Server) Trickle(n int, pause time.Duration) {
 // CutAfter cuts the connection that sends the nth byte from now on, in the middle of whatever it is.
 func (s *Server) CutAfter(n int) { s.fault(func(f *faults) { f.cutAfter = n }) }
 
-// HoldSlots makes CREATE_REPLICATION_SLOT wait, as an open prepared transaction does, until it is cancelled or released.
+// HoldSlots makes CREATE_REPLICATION_SLOT wait, as an open prepared transaction does, until it is cancelled or released. START_REPLICATION
+// waits as well, until it is released.
 func (s *Server) HoldSlots(on bool) { s.fault(func(f *faults) { f.hold = on }) }
 
 // FailNext answers the next command that begins with prefix (IDENTIFY_SYSTEM, START_REPLICATION, ...; CONNECT: the next

@@ -13,6 +13,9 @@ import (
 // startReplication streams until the client is done (true: it may send the next command) or the connection ends.
 func (c *conn) startReplication(name, from, proto string, messages bool) bool {
 	c.messages = messages
+	if !c.await(func() bool { return !c.srv.faults.hold }, nil) {
+		return false
+	}
 	start, err := pglogrepl.ParseLSN(from)
 	if err != nil || proto != "1" {
 		return c.refuse(&pgconn.PgError{Code: "22023", Message: fmt.Sprintf("walsender: START LSN %q, proto_version %q", from, proto)})
