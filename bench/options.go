@@ -47,7 +47,7 @@ func defaults() options {
 		runner:     ends.RunnerOptions{Events: 500_000},
 		write:      ends.WriteOptions{Calls: 1000},
 		optimistic: ends.OptimisticOptions{Rate: 500, Connections: 16, For: 6 * time.Second, Warm: 2 * time.Second, Rounds: 3},
-		without:    ends.TablelessOptions{For: 2 * time.Second, Rounds: 5, Rows: 300_000},
+		without:    ends.TablelessOptions{For: 10 * time.Second, Rounds: 5, Rows: 300_000},
 		profile:    "relay.pprof",
 	}
 }
@@ -95,8 +95,8 @@ func parse(args []string, words io.Writer) (options, error) {
 	flags.IntVar(&o.runner.Events, "runner-events", o.runner.Events, "runner: events in the topic")
 	flags.IntVar(&o.write.Calls, "calls", o.write.Calls, "write: calls of each contestant; medians are compared")
 	flags.IntVar(&o.without.Rows, "backlog", o.without.Rows, "tableless: events of a backlog")
-	flags.DurationVar(&o.without.For, "turn", o.without.For, "tableless: how long a writer's turn is")
-	flags.IntVar(&o.without.Rounds, "turns", o.without.Rounds, "tableless: turns of each; medians are compared")
+	flags.DurationVar(&o.without.For, "writing", o.without.For, "tableless: how long transactions of a size are written")
+	flags.IntVar(&o.without.Rounds, "drains", o.without.Rounds, "tableless: drains of each backlog; medians are compared")
 	flags.StringVar(&o.profile, "profile", o.profile, "profile: file to write")
 	for rest := args; ; {
 		if err := flags.Parse(rest); err != nil {

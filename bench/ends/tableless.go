@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -17,8 +16,8 @@ import (
 
 // TablelessOptions say how much.
 type TablelessOptions struct {
-	For    time.Duration // each turn of a writer
-	Rounds int           // turns of each writer, and drains of each backlog; medians are reported
+	For    time.Duration // how long transactions of a size are written
+	Rounds int           // drains of each backlog; medians are reported
 	Rows   int           // of a backlog, in transactions of 1,000
 }
 
@@ -76,57 +75,72 @@ func published(ctx context.Context, l *lab.Lab, slot string) error {
 	return l.Exec(ctx, "INSERT INTO cdc_relay.message_span (slot, since) VALUES ($1, '0/0')", slot)
 }
 
-// writers lets one connection commit transactions of n events, the two ways in turns.
+// writers lets one connection commit transactions of n events, the two ways in turns: what else runs on the machine meets both.
 func writers(ctx context.Context, l *lab.Lab, o TablelessOptions, n int, to *report.Report) (err error) {
 	conn, err := pgx.Connect(ctx, l.URL())
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
 	defer func() { err = errors.Join(err, conn.Close(context.WithoutCancel(ctx))) }()
-	var rates, wal [2][]float64
 	at := 0
-	for round := range o.Rounds + 1 {
-		for i, w := range ways("") {
-			before, err := l.WALEnd(ctx)
+	write := func(w writer) (took time.Duration, err error) {
+		batch := events(&at, n)
+		from := time.Now()
+		err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error { _, err := w.write(ctx, tx, batch...); return err })
+		return time.Since(from), err
+	}
+	both := ways("")
+	var wal [2]float64
+	for i, w := range both { // and plans and caches are warm
+		before, err := l.WALEnd(ctx)
+		if err != nil {
+			return err
+		}
+		const transactions = 20
+		for range transactions {
+			if _, err := write(w); err != nil {
+				return err
+			}
+		}
+		after, err := l.WALEnd(ctx)
+		if err != nil {
+			return err
+		}
+		wal[i] = float64(after-before) / float64(transactions*n)
+	}
+	var took [2]report.Samples
+	for from := time.Now(); time.Since(from) < o.For; {
+		for i, w := range both {
+			t, err := write(w)
 			if err != nil {
 				return err
 			}
-			from, events := time.Now(), 0
-			for time.Since(from) < o.For {
-				batch := make([]outbox.Event, n)
-				for i := range batch {
-					at++
-					batch[i] = outbox.Event{AggregateType: "order", AggregateID: lab.Key(at), Type: "OrderPlaced", Payload: []byte(lab.Payload(int64(at)))}
-				}
-				if err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error { _, err := w.write(ctx, tx, batch...); return err }); err != nil {
-					return err
-				}
-				events += n
-			}
-			took := time.Since(from)
-			after, err := l.WALEnd(ctx)
-			if err != nil {
-				return err
-			}
-			if round == 0 {
-				continue // plans, caches
-			}
-			rates[i] = append(rates[i], float64(events)/took.Seconds())
-			wal[i] = append(wal[i], float64(after-before)/float64(events))
-			l.Say("tableless, transactions of %d, round %d: %s %.0f events/s, %.0f B of WAL each", n, round, w.name, float64(events)/took.Seconds(), float64(after-before)/float64(events))
+			took[i] = append(took[i], t)
 		}
 	}
-	table, without := report.MedianOf(rates[0]), report.MedianOf(rates[1])
-	to.Add(report.Figure{
-		Stage: "tableless", What: "written and committed, transactions of " + strconv.Itoa(n), Measured: fmt.Sprintf("%.2f x (%.0f and %.0f events/s)", without/table, without, table),
-		Values: map[string]float64{"ratio": without / table, "tableless_per_second": without, "table_per_second": table},
-	})
-	table, without = report.MedianOf(wal[0]), report.MedianOf(wal[1])
-	to.Add(report.Figure{
-		Stage: "tableless", What: "WAL an event, transactions of " + strconv.Itoa(n), Measured: fmt.Sprintf("%.2f x (%.0f and %.0f B)", without/table, without, table),
-		Values: map[string]float64{"ratio": without / table, "tableless_bytes": without, "table_bytes": table},
-	})
+	rate := func(s report.Samples) float64 { return float64(n) / report.MedianOf(s).Seconds() }
+	l.Say("tableless, %d transactions of %d each writer: %.0f events/s with a table, %.0f without", len(took[0]), n, rate(took[0]), rate(took[1]))
+	compared(to, fmt.Sprintf("written and committed, transactions of %d", n), "%.0f and %.0f events/s", [2]float64{rate(took[0]), rate(took[1])})
+	compared(to, fmt.Sprintf("WAL an event, transactions of %d", n), "%.0f and %.0f B", wal)
 	return nil
+}
+
+// events makes the next n.
+func events(at *int, n int) []outbox.Event {
+	batch := make([]outbox.Event, n)
+	for i := range batch {
+		batch[i] = outbox.Event{AggregateType: "order", AggregateID: lab.Key(*at), Type: "OrderPlaced", Payload: []byte(lab.Payload(int64(*at)))}
+		*at++
+	}
+	return batch
+}
+
+// compared reports what is without a table, by what is with one.
+func compared(to *report.Report, what, format string, of [2]float64) {
+	to.Add(report.Figure{
+		Stage: "tableless", What: what, Measured: fmt.Sprintf("%.2f x ("+format+")", of[1]/of[0], of[1], of[0]),
+		Values: map[string]float64{"ratio": of[1] / of[0], "tableless": of[1], "table": of[0]},
+	})
 }
 
 // drains lets the relay drain the same backlog, once with rows and once without.
@@ -163,16 +177,10 @@ func drains(ctx context.Context, l *lab.Lab, o TablelessOptions, to *report.Repo
 		}
 		left[i] = float64(full-empty) / float64(o.Rows)
 	}
-	add := func(what, format string, of [2]float64) {
-		to.Add(report.Figure{
-			Stage: "tableless", What: what, Measured: fmt.Sprintf("%.2f x ("+format+")", of[1]/of[0], of[1], of[0]),
-			Values: map[string]float64{"ratio": of[1] / of[0], "tableless": of[1], "table": of[0]},
-		})
-	}
-	add("drain, 1,000-event transactions", "%.0f and %.0f events/s", [2]float64{report.MedianOf(rates[0]), report.MedianOf(rates[1])})
-	add("CPU of the relay an event", "%.2f and %.2f us", [2]float64{report.MedianOf(costs[0]), report.MedianOf(costs[1])})
-	add("CPU of the walsender an event", "%.2f and %.2f us", [2]float64{report.MedianOf(decoding[0]), report.MedianOf(decoding[1])})
-	add("what stays in the database, an event", "%.0f and %.0f B", left)
+	compared(to, "drain, 1,000-event transactions", "%.0f and %.0f events/s", [2]float64{report.MedianOf(rates[0]), report.MedianOf(rates[1])})
+	compared(to, "CPU of the relay an event", "%.2f and %.2f us", [2]float64{report.MedianOf(costs[0]), report.MedianOf(costs[1])})
+	compared(to, "CPU of the walsender an event", "%.2f and %.2f us", [2]float64{report.MedianOf(decoding[0]), report.MedianOf(decoding[1])})
+	compared(to, "what stays in the database, an event", "%.0f and %.0f B", left)
 	return nil
 }
 
@@ -196,11 +204,7 @@ func fillBy(ctx context.Context, l *lab.Lab, w writer, rows int) (base string, e
 		return base, fmt.Errorf("fill: %w", err)
 	}
 	for at := 0; at < rows; {
-		batch := make([]outbox.Event, min(1000, rows-at))
-		for i := range batch {
-			batch[i] = outbox.Event{AggregateType: "order", AggregateID: lab.Key(at), Type: "OrderPlaced", Payload: []byte(lab.Payload(int64(at)))}
-			at++
-		}
+		batch := events(&at, min(1000, rows-at))
 		if err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error { _, err := w.write(ctx, tx, batch...); return err }); err != nil {
 			return base, err
 		}
