@@ -60,6 +60,9 @@ func child(text string) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
+	if err := os.NewFile(3, "listening").Close(); err != nil { // spawn waits for it
+		return err
+	}
 	pc, err := pgxpool.ParseConfig(s.URL)
 	if err != nil {
 		return err
@@ -117,10 +120,19 @@ func (w *world) spawn(s childSpec) *exec.Cmd {
 	if testing.Verbose() {
 		cmd.Stderr = testWriter{w.t}
 	}
-	if err := cmd.Start(); err != nil {
+	listening, theirs, err := os.Pipe()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer func() { _ = listening.Close() }()
+	cmd.ExtraFiles = []*os.File{theirs}
+	err = cmd.Start()
+	_ = theirs.Close()
+	if err != nil {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() { _ = cmd.Process.Kill() })
+	_, _ = listening.Read(make([]byte, 1)) // ends when the child listens to SIGTERM, or is dead
 	return cmd
 }
 
