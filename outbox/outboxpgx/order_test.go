@@ -101,7 +101,8 @@ func TestI2_OrderCheckAnswers(t *testing.T) {
 	for _, version := range []string{"14", "18"} {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
-			b := newBed(t, testenv.Postgres(t, version))
+			// A server of one's own: xids are the whole server's, and another database's open transaction would hold the horizon.
+			b := newBed(t, testenv.StartPostgres(t, version, nil).Database(t))
 			ask := b.pg.Conn(t)
 
 			first := b.write("k1")
