@@ -117,32 +117,9 @@ func (w *Writer) statement(ctx context.Context, way insert.Way, events []outbox.
 	columns := insert.Of(rows)
 	bytea := w.texts.Options().PayloadType == outbox.Bytea
 	if len(rows) == 1 {
-		return w.texts.Text(way, false, columns), one(&rows[0], columns, bytea), written, nil
+		return w.texts.Text(way, false, columns), insert.One(&rows[0], columns, bytea), written, nil
 	}
 	return w.texts.Text(way, true, columns), many(rows, columns, bytea), written, nil
-}
-
-func one(r *outbox.Row, c insert.Columns, bytea bool) []any {
-	args := make([]any, 0, 8)
-	args = append(args, r.ID, r.AggregateType, r.AggregateID, r.Type)
-	switch {
-	case r.Payload == nil:
-		args = append(args, nil)
-	case bytea:
-		args = append(args, r.Payload)
-	default:
-		args = append(args, string(r.Payload))
-	}
-	if c&insert.Topic != 0 {
-		args = append(args, r.Topic)
-	}
-	if c&insert.PartitionKey != 0 {
-		args = append(args, r.PartitionKey)
-	}
-	if c&insert.Headers != 0 {
-		args = append(args, string(r.Headers))
-	}
-	return args
 }
 
 func many(rows []outbox.Row, c insert.Columns, bytea bool) []any {

@@ -63,7 +63,7 @@ func (w *Writer) write(ctx context.Context, tx *sql.Tx, way insert.Way, events [
 	columns, bytea := insert.Of(rows), o.PayloadType == outbox.Bytea
 	text, args := w.texts.Text(way, len(rows) > 1, columns), []any(nil)
 	if len(rows) == 1 {
-		args = one(&rows[0], columns, bytea)
+		args = insert.One(&rows[0], columns, bytea)
 	} else {
 		args = many(rows, columns, bytea)
 	}
@@ -98,29 +98,6 @@ func query(ctx context.Context, tx *sql.Tx, text string, args []any, written []o
 		}
 	}
 	return rows.Err()
-}
-
-func one(r *outbox.Row, c insert.Columns, bytea bool) []any {
-	args := make([]any, 0, 8)
-	args = append(args, r.ID, r.AggregateType, r.AggregateID, r.Type)
-	switch {
-	case r.Payload == nil:
-		args = append(args, nil)
-	case bytea:
-		args = append(args, r.Payload)
-	default:
-		args = append(args, string(r.Payload))
-	}
-	if c&insert.Topic != 0 {
-		args = append(args, r.Topic)
-	}
-	if c&insert.PartitionKey != 0 {
-		args = append(args, r.PartitionKey)
-	}
-	if c&insert.Headers != 0 {
-		args = append(args, string(r.Headers))
-	}
-	return args
 }
 
 // many makes a literal of each column, because database/sql knows no arrays.

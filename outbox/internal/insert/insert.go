@@ -180,3 +180,27 @@ func quote(table string) string {
 	}
 	return strings.Join(parts, ".")
 }
+
+// One returns the parameters of the statement that writes one event, as both drivers take them.
+func One(r *outbox.Row, c Columns, bytea bool) []any {
+	args := make([]any, 0, 8)
+	args = append(args, r.ID, r.AggregateType, r.AggregateID, r.Type)
+	switch {
+	case r.Payload == nil:
+		args = append(args, nil)
+	case bytea:
+		args = append(args, r.Payload)
+	default:
+		args = append(args, string(r.Payload))
+	}
+	if c&Topic != 0 {
+		args = append(args, r.Topic)
+	}
+	if c&PartitionKey != 0 {
+		args = append(args, r.PartitionKey)
+	}
+	if c&Headers != 0 {
+		args = append(args, string(r.Headers))
+	}
+	return args
+}
